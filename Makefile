@@ -1,0 +1,42 @@
+# Everything runs in .venv, which .ci/setup makes with nothing but Python 3.11.
+python := .venv/bin/python
+export MPLBACKEND := Agg
+
+.PHONY: demo test test-all lint types layout check bench protos lock setup clean
+
+setup:
+	@.ci/setup
+
+demo: setup ## the main job: train, export, serve, infer, explain
+	@$(python) -m eyespot.cli demo --output demo
+
+test: setup ## the tests; needs no network, no GPU
+	$(python) -m pytest -m "not giant"
+
+test-all: setup ## the tests with the networks of hundreds of megabytes
+	$(python) -m pytest
+
+lint: setup
+	$(python) .ci/tool ruff check
+	$(python) .ci/tool ruff format --check
+
+types: setup
+	$(python) -m mypy
+
+layout: setup ## the arrows between the rooms, and generated code against its source
+	$(python) .ci/tool lint-imports
+	$(python) .ci/protos --check
+
+check: lint types layout test
+
+bench: setup ## ratios against ONNX Runtime in process and a bare gRPC server
+	$(python) -m benchmarks.serving
+
+protos: setup ## regenerate the messages after a change of a .proto
+	$(python) .ci/protos
+
+lock: ## resolve pyproject.toml anew into dev.lock
+	.ci/lock
+
+clean:
+	rm -rf .venv build dist demo
