@@ -1,0 +1,1 @@
+"""The contracts that every room shares: messages, tensors, manifest, preprocessing."""

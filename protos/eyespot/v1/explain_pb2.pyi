@@ -1,0 +1,176 @@
+from eyespot.v1 import inference_pb2 as _inference_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Score(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCORE_UNSPECIFIED: _ClassVar[Score]
+    SCORE_LOGIT: _ClassVar[Score]
+    SCORE_PROBABILITY: _ClassVar[Score]
+    SCORE_BINARY_LOGIT: _ClassVar[Score]
+    SCORE_BINARY_PROBABILITY: _ClassVar[Score]
+
+class ChannelReduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHANNEL_REDUCTION_UNSPECIFIED: _ClassVar[ChannelReduction]
+    CHANNEL_REDUCTION_NONE: _ClassVar[ChannelReduction]
+    CHANNEL_REDUCTION_MAX: _ClassVar[ChannelReduction]
+    CHANNEL_REDUCTION_MEAN: _ClassVar[ChannelReduction]
+SCORE_UNSPECIFIED: Score
+SCORE_LOGIT: Score
+SCORE_PROBABILITY: Score
+SCORE_BINARY_LOGIT: Score
+SCORE_BINARY_PROBABILITY: Score
+CHANNEL_REDUCTION_UNSPECIFIED: ChannelReduction
+CHANNEL_REDUCTION_NONE: ChannelReduction
+CHANNEL_REDUCTION_MAX: ChannelReduction
+CHANNEL_REDUCTION_MEAN: ChannelReduction
+
+class ExplainTarget(_message.Message):
+    __slots__ = ("index", "label")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    label: str
+    def __init__(self, index: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "inputs", "raw_input_contents", "targets", "channel_reduction", "score")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _inference_pb2.InferParameter
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_inference_pb2.InferParameter, _Mapping]] = ...) -> None: ...
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    RAW_INPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_REDUCTION_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    id: str
+    method: str
+    parameters: _containers.MessageMap[str, _inference_pb2.InferParameter]
+    inputs: _containers.RepeatedCompositeFieldContainer[_inference_pb2.ModelInferRequest.InferInputTensor]
+    raw_input_contents: _containers.RepeatedScalarFieldContainer[bytes]
+    targets: _containers.RepeatedCompositeFieldContainer[ExplainTarget]
+    channel_reduction: ChannelReduction
+    score: Score
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.ModelInferRequest.InferInputTensor, _Mapping]]] = ..., raw_input_contents: _Optional[_Iterable[bytes]] = ..., targets: _Optional[_Iterable[_Union[ExplainTarget, _Mapping]]] = ..., channel_reduction: _Optional[_Union[ChannelReduction, str]] = ..., score: _Optional[_Union[Score, str]] = ...) -> None: ...
+
+class RowExplanation(_message.Message):
+    __slots__ = ("target", "label", "score", "reports")
+    class ReportsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    target: int
+    label: str
+    score: float
+    reports: _containers.ScalarMap[str, float]
+    def __init__(self, target: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., reports: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _inference_pb2.InferParameter
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_inference_pb2.InferParameter, _Mapping]] = ...) -> None: ...
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    RAW_OUTPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    id: str
+    method: str
+    parameters: _containers.MessageMap[str, _inference_pb2.InferParameter]
+    rows: _containers.RepeatedCompositeFieldContainer[RowExplanation]
+    attributions: _inference_pb2.ModelInferResponse.InferOutputTensor
+    raw_output_contents: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ExplainStreamResponse(_message.Message):
+    __slots__ = ("progress", "explain_response")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    progress: float
+    explain_response: ExplainResponse
+    def __init__(self, progress: _Optional[float] = ..., explain_response: _Optional[_Union[ExplainResponse, _Mapping]] = ...) -> None: ...
+
+class ListMethodsRequest(_message.Message):
+    __slots__ = ("model_name", "model_version")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
+
+class MethodParameter(_message.Message):
+    __slots__ = ("name", "type", "description", "default_value", "minimum", "maximum")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    description: str
+    default_value: _inference_pb2.InferParameter
+    minimum: _inference_pb2.InferParameter
+    maximum: _inference_pb2.InferParameter
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., description: _Optional[str] = ..., default_value: _Optional[_Union[_inference_pb2.InferParameter, _Mapping]] = ..., minimum: _Optional[_Union[_inference_pb2.InferParameter, _Mapping]] = ..., maximum: _Optional[_Union[_inference_pb2.InferParameter, _Mapping]] = ...) -> None: ...
+
+class SaliencyMethod(_message.Message):
+    __slots__ = ("name", "paper", "available", "reason", "parameters")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAPER_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    paper: str
+    available: bool
+    reason: str
+    parameters: _containers.RepeatedCompositeFieldContainer[MethodParameter]
+    def __init__(self, name: _Optional[str] = ..., paper: _Optional[str] = ..., available: bool = ..., reason: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[MethodParameter, _Mapping]]] = ...) -> None: ...
+
+class ListMethodsResponse(_message.Message):
+    __slots__ = ("model_name", "model_version", "backend", "methods")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    backend: str
+    methods: _containers.RepeatedCompositeFieldContainer[SaliencyMethod]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backend: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[SaliencyMethod, _Mapping]]] = ...) -> None: ...

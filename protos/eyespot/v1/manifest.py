@@ -1,0 +1,202 @@
+"""The manifest of a model version: what Triton's configuration has no word for.
+
+`manifest.json` lies beside `model.onnx` and tells where the network came from, how its
+pictures are prepared, how well the two artefacts agree, and the SHA-256 of each file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
+
+CONFIG_FILE = "config.pbtxt"
+LABELS_FILE = "labels.txt"
+MODEL_FILE = "model.onnx"
+ORIGINAL_FILE = "original.pt2"
+MANIFEST_FILE = "manifest.json"
+
+FORMAT_VERSION = 1
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be read or does not say what it must."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a network came from.
+
+    Attributes:
+        architecture: The zoo's name, or the module's class.
+        paper: Authors and title; empty when unknown.
+        year: Of the paper.
+        weights: A file name, a published name, or "random".
+        weights_sha256: Of the weights file, when there is one.
+        training: What is known of the training, such as accuracy and seed.
+    """
+
+    architecture: str
+    paper: str = ""
+    year: int | None = None
+    weights: str = ""
+    weights_sha256: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output; a dynamic dimension stands in the shape by its name."""
+
+    name: str
+    datatype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """How far ONNX Runtime was from the PyTorch original on one batch.
+
+    Attributes:
+        source: "random", or what pictures were used.
+        batch_size: Rows in the batch.
+        output: Name of the output.
+        max_abs_diff: Largest absolute difference of any element.
+        max_rel_diff: The same, over the largest magnitude in the original's output.
+        top1_agreement: Fraction of rows with the same top class.
+    """
+
+    source: str
+    batch_size: int
+    output: str
+    max_abs_diff: float
+    max_rel_diff: float
+    top1_agreement: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The proof: the tolerance that was asked for, and every comparison made.
+
+    An element may differ by `atol` plus `rtol` times the output's scale.
+    """
+
+    atol: float
+    rtol: float
+    cases: tuple[ParityCase, ...]
+
+    def __str__(self) -> str:
+        """Write a table: the tolerance, the columns, one line for each case."""
+        rows = [("inputs", "batch", "output", "max abs diff", "max rel diff", "top-1")]
+        rows += [
+            (
+                case.source,
+                str(case.batch_size),
+                case.output,
+                f"{case.max_abs_diff:.3g}",
+                f"{case.max_rel_diff:.3g}",
+                f"{case.top1_agreement:.2%}",
+            )
+            for case in self.cases
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([f"tolerance {self.atol:g} + {self.rtol:g} x scale", *lines])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about one model version.
+
+    Attributes:
+        channel_axis: Of the first input, in its own axis order; None when it has none.
+        gradient_node: The node of the original's graph at which gradients begin; None
+            when there is no original.
+        parity: None for a model that was not exported from PyTorch.
+        files: SHA-256 by file name, relative to the version's folder.
+        library_versions: What wrote the version, by distribution name.
+    """
+
+    model_name: str
+    model_version: str
+    provenance: Provenance
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    channel_axis: int | None
+    gradient_node: str | None
+    preprocessing: PreprocessingRule | None
+    parity: ParityReport | None
+    opset_version: int
+    parameter_count: int | None
+    files: Mapping[str, str]
+    library_versions: Mapping[str, str]
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest as JSON, keys in the order of the fields."""
+    values = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        ManifestError: It is missing, no JSON, of another format version, or lacks a field.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ManifestError(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ManifestError(f"{path.name} must hold a JSON object, found {type(values).__name__}")
+    found = values.pop("format_version", None)
+    if found != FORMAT_VERSION:
+        raise ManifestError(f"{path.name} has format_version {found}, expected {FORMAT_VERSION}")
+    try:
+        return _from_json(values)
+    except (KeyError, TypeError, AttributeError, PreprocessingError) as error:
+        raise ManifestError(f"{path.name} is not a manifest: {error!r}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, as lower-case hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_json(values: dict[str, Any]) -> Manifest:
+    rule, parity = values["preprocessing"], values["parity"]
+    read = {
+        "provenance": Provenance(**values["provenance"]),
+        "inputs": _specs(values["inputs"]),
+        "outputs": _specs(values["outputs"]),
+        "preprocessing": None if rule is None else PreprocessingRule.from_json(rule),
+        "parity": None if parity is None else _parity(parity),
+        "files": _texts(values["files"]),
+        "library_versions": _texts(values["library_versions"]),
+    }
+    return Manifest(**{**values, **read})
+
+
+def _specs(values: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(**{**value, "shape": tuple(value["shape"])}) for value in values)
+
+
+def _parity(value: dict[str, Any]) -> ParityReport:
+    cases = tuple(ParityCase(**case) for case in value["cases"])
+    return ParityReport(**{**value, "cases": cases})
+
+
+def _texts(value: dict[str, Any]) -> dict[str, str]:
+    if not all(isinstance(text, str) for text in value.values()):
+        raise TypeError("expected texts")
+    return dict(value)

@@ -1,0 +1,211 @@
+"""What happens to a picture before the graph sees it: the rule, and its application.
+
+Resizing, cropping and the order of the colours happen here, outside the graph; scaling to
+[0, 1] and normalising happen inside it, so that `mean` and `std` are told but not applied.
+The rule travels in `ModelConfig.parameters`, under keys that begin with "preprocessing.",
+so that every client can learn it from the server. The arithmetic is torchvision's on PIL
+images: what a network was trained on is what it is served.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ColorOrder = Literal["RGB", "BGR", "GRAY"]
+
+_PREFIX = "preprocessing."
+_CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+
+class PreprocessingError(ValueError):
+    """A rule that cannot be, or a picture that it cannot be applied to."""
+
+
+@dataclass(frozen=True)
+class PreprocessingRule:
+    """From a picture of any size to the pixels that the graph takes.
+
+    Attributes:
+        resize_size: An int is the new size of the shorter side, the aspect ratio kept;
+            (height, width) is exact; None leaves the picture as it is.
+        crop_size: (height, width) cut from the centre, padded with black where the
+            picture is smaller; None cuts nothing.
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming".
+        color_order: "RGB", "BGR" or "GRAY"; it fixes the number of channels.
+        mean: Per channel, of pixels in [0, 1]; subtracted inside the graph.
+        std: Per channel; divided by inside the graph.
+    """
+
+    resize_size: int | tuple[int, int] | None
+    crop_size: tuple[int, int] | None
+    interpolation: str
+    color_order: ColorOrder
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.color_order not in _CHANNELS:
+            raise PreprocessingError(_one_of("color_order", self.color_order, _CHANNELS))
+        if self.interpolation not in _RESAMPLING:
+            raise PreprocessingError(_one_of("interpolation", self.interpolation, _RESAMPLING))
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise PreprocessingError(
+                    f"{name} needs {self.channels} numbers for {self.color_order}, "
+                    f"found {len(values)}"
+                )
+        if min(self.std) <= 0:
+            raise PreprocessingError(f"std must be positive, found {list(self.std)}")
+        for name, size in (("resize_size", self.resize_size), ("crop_size", self.crop_size)):
+            if size is not None and min(size if isinstance(size, tuple) else (size,)) < 1:
+                raise PreprocessingError(f"{name} must be at least 1, found {size}")
+
+    @property
+    def channels(self) -> int:
+        """How many channels the pixels have."""
+        return _CHANNELS[self.color_order]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of every result, or None when it depends on the picture."""
+        if self.crop_size is not None:
+            return self.crop_size
+        return self.resize_size if isinstance(self.resize_size, tuple) else None
+
+    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Turn a picture into pixels (H, W, C).
+
+        Raises:
+            PreprocessingError: The picture has no pixels.
+        """
+        if 0 in image.size:
+            raise PreprocessingError(f"the picture has no pixels: {image.width}x{image.height}")
+        image = image.convert("L" if self.color_order == "GRAY" else "RGB")
+        if self.resize_size is not None:
+            image = _resize(image, self.resize_size, _RESAMPLING[self.interpolation])
+        if self.crop_size is not None:
+            image = _crop(image, self.crop_size)
+        pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
+        pixels = pixels.reshape(*pixels.shape[:2], self.channels)  # -> (H, W, C)
+        return pixels[:, :, ::-1] if self.color_order == "BGR" else pixels
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the rule as JSON values, as the manifest holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PreprocessingRule:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PreprocessingError: A field is missing, unknown or of the wrong kind.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+            raise PreprocessingError(f"rule with missing {missing} and unknown {unknown} fields")
+        try:
+            return cls(
+                resize_size=_resize_size(values["resize_size"]),
+                crop_size=None if values["crop_size"] is None else _pair(values["crop_size"]),
+                interpolation=str(values["interpolation"]),
+                color_order=cast(ColorOrder, str(values["color_order"])),
+                mean=tuple(float(value) for value in values["mean"]),
+                std=tuple(float(value) for value in values["std"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise PreprocessingError(f"rule cannot be read: {error}") from error
+
+    def to_parameters(self) -> dict[str, str]:
+        """Write the rule as `ModelConfig.parameters`, one JSON value each."""
+        return {_PREFIX + name: json.dumps(value) for name, value in self.to_json().items()}
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> PreprocessingRule | None:
+        """Read the rule from `ModelConfig.parameters`; None when they tell none.
+
+        Raises:
+            PreprocessingError: They tell one that is incomplete or malformed.
+        """
+        told = {
+            name.removeprefix(_PREFIX): value
+            for name, value in parameters.items()
+            if name.startswith(_PREFIX)
+        }
+        if not told:
+            return None
+        try:
+            return cls.from_json({name: json.loads(value) for name, value in told.items()})
+        except json.JSONDecodeError as error:
+            raise PreprocessingError(f"rule is not JSON: {error}") from error
+
+
+IMAGENET = PreprocessingRule(
+    resize_size=256,
+    crop_size=(224, 224),
+    interpolation="bilinear",
+    color_order="RGB",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+
+
+def _resize(
+    image: Image.Image, size: int | tuple[int, int], resampling: Image.Resampling
+) -> Image.Image:
+    if isinstance(size, tuple):
+        height, width = size
+    else:
+        # The longer side is truncated, not rounded, as torchvision does.
+        short, long = sorted(image.size)
+        longer = int(size * long / short)
+        width, height = (size, longer) if image.width <= image.height else (longer, size)
+    return image.resize((width, height), resampling)
+
+
+def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    if image.width < width or image.height < height:
+        image = _pad(image, width, height)
+    # Halves are rounded to even, as torchvision does.
+    top, left = round((image.height - height) / 2), round((image.width - width) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _pad(image: Image.Image, width: int, height: int) -> Image.Image:
+    missing_width, missing_height = max(width - image.width, 0), max(height - image.height, 0)
+    padded = Image.new(image.mode, (image.width + missing_width, image.height + missing_height))
+    padded.paste(image, (missing_width // 2, missing_height // 2))
+    return padded
+
+
+def _resize_size(value: object) -> int | tuple[int, int] | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    return _pair(value)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    height, width = value
+    if not all(isinstance(size, int) for size in (height, width)):
+        raise TypeError(f"sizes must be whole numbers, found {value}")
+    return height, width
+
+
+def _one_of(field: str, found: str, allowed: Mapping[str, object]) -> str:
+    return f"{field} {found!r} is not one of {', '.join(allowed)}"

@@ -1,0 +1,91 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from eyespot.v1.manifest import (
+    Manifest,
+    ManifestError,
+    ParityCase,
+    ParityReport,
+    Provenance,
+    TensorSpec,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
+from eyespot.v1.preprocessing import IMAGENET
+
+MANIFEST = Manifest(
+    model_name="m",
+    model_version="1",
+    provenance=Provenance("resnet18", "He et al.", 2015, "file.pt", "00" * 32, {"seed": 1}),
+    inputs=(TensorSpec("image", "UINT8", ("batch", 224, 224, 3)),),
+    outputs=(TensorSpec("logits", "FP32", ("batch", 10)),),
+    channel_axis=3,
+    gradient_node="_to_copy",
+    preprocessing=IMAGENET,
+    parity=ParityReport(1e-6, 1e-5, (ParityCase("random", 2, "logits", 1e-7, 1e-6, 1.0),)),
+    opset_version=18,
+    parameter_count=11,
+    files={"model.onnx": "ab"},
+    library_versions={"torch": "2"},
+)
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, parity=None, preprocessing=None)])
+def test_a_manifest_reads_as_it_was_written(tmp_path, manifest):
+    write_manifest(manifest, tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json") == manifest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "must hold a JSON object, found list"),
+        ("{}", "format_version None, expected 1"),
+        ('{"format_version": 1}', "is not a manifest"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(tmp_path, text, message):
+    path = tmp_path / "manifest.json"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(path)
+
+
+def test_a_missing_manifest_is_refused(tmp_path):
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize("field", ["files", "parity", "preprocessing", "inputs", "opset_version"])
+def test_a_missing_field_is_named(tmp_path, field):
+    path = tmp_path / "manifest.json"
+    write_manifest(MANIFEST, path)
+    values = json.loads(path.read_text())
+    del values[field]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ManifestError, match=field):
+        read_manifest(path)
+
+
+def test_a_parity_report_prints_as_a_table():
+    cases = (
+        ParityCase("random", 1, "logits", 1.23456e-7, 3e-6, 1.0),
+        ParityCase("pictures", 32, "logits", 0.0, 0.0, 0.96875),
+    )
+    assert str(ParityReport(0.0, 1e-4, cases)).splitlines() == [
+        "tolerance 0 + 0.0001 x scale",
+        "inputs    batch  output  max abs diff  max rel diff  top-1",
+        "random    1      logits  1.23e-07      3e-06         100.00%",
+        "pictures  32     logits  0             0             96.88%",
+    ]
+
+
+def test_hash_of_a_file(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "f") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
