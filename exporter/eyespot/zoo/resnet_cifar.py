@@ -1,0 +1,116 @@
+"""Residual networks for CIFAR-10: He, Zhang, Ren and Sun, 2015, section 4.2.
+
+Deep Residual Learning for Image Recognition, arXiv 1512.03385, CVPR 2016. The names of the layers
+are those of the checkpoints that circulate (github.com/akamaster/pytorch_resnet_cifar10).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.zoo.registry import register_model
+from eyespot.zoo.resnet import PAPER
+
+CIFAR10 = PreprocessingRule(
+    resize_size=(32, 32),
+    crop_size=None,
+    interpolation="bilinear",
+    color_order="RGB",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+
+
+class IdentityShortcut(nn.Module):
+    """The paper's option A: every other pixel, and zeros for the channels to come.
+
+    It has no parameters.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.added_channels = out_channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Carry the input past the block, to the block's shape."""
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]  # (B, C, H, W) -> (B, C, H/2, W/2)
+        if self.added_channels:
+            before = self.added_channels // 2
+            # Pairs from the last dimension on -> (B, C + added, H/2, W/2)
+            x = functional.pad(x, (0, 0, 0, 0, before, self.added_channels - before))
+        return x
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut past them."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = IdentityShortcut(in_channels, out_channels, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the residual to the input."""
+        residual = functional.relu(
+            self.bn1(self.conv1(x))
+        )  # (B, C, H, W) -> (B, C', H/stride, W/stride)
+        residual = self.bn2(self.conv2(residual))
+        return functional.relu(residual + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """Three stages of `blocks` blocks with 16, 32 and 64 channels: 6 * blocks + 2 layers."""
+
+    def __init__(self, blocks: int, *, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = _stage(16, 16, blocks, stride=1)
+        self.layer2 = _stage(16, 32, blocks, stride=2)
+        self.layer3 = _stage(32, 64, blocks, stride=2)
+        self.linear = nn.Linear(64, num_classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits, (B, num_classes)."""
+        x = functional.relu(self.bn1(self.conv1(x)))  # (B, C, 32, 32) -> (B, 16, 32, 32)
+        x = self.layer1(x)
+        x = self.layer2(x)  # -> (B, 32, 16, 16)
+        x = self.layer3(x)  # -> (B, 64, 8, 8)
+        x = torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1)  # -> (B, 64)
+        logits: Tensor = self.linear(x)  # -> (B, num_classes)
+        return logits
+
+
+def _stage(in_channels: int, out_channels: int, blocks: int, *, stride: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, out_channels, stride=stride)
+    rest = (BasicBlock(out_channels, out_channels, stride=1) for _ in range(blocks - 1))
+    return nn.Sequential(first, *rest)
+
+
+@register_model(
+    "resnet20",
+    paper=PAPER,
+    year=2015,
+    input_size=(3, 32, 32),
+    min_input_size=1,
+    num_classes=10,
+    parameter_count=269_722,
+    departures="None in the network; shortcuts are of option A, as in the paper's section 4.2. "
+    "Pixels are normalised with ImageNet's mean and standard deviation, as the circulating "
+    "checkpoints want it, where the paper subtracts the mean picture.",
+    preprocessing=CIFAR10,
+)
+def resnet20(*, num_classes: int, in_channels: int, input_size: int) -> nn.Module:
+    """Build ResNet-20; its pooling takes any `input_size`."""
+    return CifarResNet(3, num_classes=num_classes, in_channels=in_channels)
