@@ -1,0 +1,51 @@
+"""What can go wrong between a module and a served model version.
+
+ExportError (ValueError)
+├── CaptureError            the module cannot be captured: not traceable, a fixed batch, live
+│                           dropout or batch norm, a state that changes, a foreign input
+├── PreprocessingFitError   the rule gives other pixels than the network takes
+├── LabelsError             the labels cannot be read, or do not count the classes
+├── OnnxError               the ONNX graph cannot be made, checked or opened
+│   └── ModelTooLargeError  protobuf holds no more than 2 GiB
+├── OriginalError           original.pt2 is damaged, or holds what is not read from a file
+├── ParityError             the two artefacts disagree: by how much, in which output
+└── RepositoryError         a bad name, or an entry that stands in the way
+"""
+
+from __future__ import annotations
+
+
+class ExportError(ValueError):
+    """A model version could not be written; nothing of it was left behind."""
+
+
+class CaptureError(ExportError):
+    """The module cannot be captured as one program that serves any batch."""
+
+
+class PreprocessingFitError(ExportError):
+    """The preprocessing rule does not fit the network's input."""
+
+
+class LabelsError(ExportError):
+    """The labels cannot be read or are not as many as the classes."""
+
+
+class OnnxError(ExportError):
+    """The ONNX model cannot be made, is not valid, or cannot be opened."""
+
+
+class ModelTooLargeError(OnnxError):
+    """The weights do not fit into one ONNX file of 2 GiB."""
+
+
+class OriginalError(ExportError):
+    """The captured program on disk cannot be read, or cannot be trusted."""
+
+
+class ParityError(ExportError):
+    """ONNX Runtime and the PyTorch original do not agree."""
+
+
+class RepositoryError(ExportError):
+    """The model repository cannot take the version."""

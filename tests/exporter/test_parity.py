@@ -1,0 +1,149 @@
+"""The proof itself: what is measured, and what does not pass."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import eyespot.exporter.onnx_file
+from eyespot.exporter import ParityError, export
+from eyespot.exporter.parity import Batch, batch_sizes, check_is_original, measure, random_batches
+from eyespot.v1.manifest import TensorSpec
+
+ROWS = Batch("random", np.float32([[1, 0, 0], [0, 4, 0]]))
+
+
+def answer(values):
+    """A network that answers row by row from a table, whatever it is shown."""
+    table = np.float32(values)
+    return lambda rows: table[: len(rows)]
+
+
+def test_differences_are_measured_against_the_largest_magnitude():
+    report = measure(
+        answer([[1.0, 2.0], [-4.0, 0.0]]),
+        answer([[1.0, 2.25], [-4.0, 0.5]]),
+        [ROWS],
+        output="logits",
+        rtol=0.2,
+    )
+    (case,) = report.cases
+    assert (case.source, case.batch_size, case.output) == ("random", 2, "logits")
+    assert case.max_abs_diff == 0.5
+    assert case.max_rel_diff == 0.5 / 4
+    assert case.top1_agreement == 1.0
+    assert (report.atol, report.rtol) == (0.0, 0.2)
+
+
+def test_top1_agreement_counts_rows():
+    report = measure(
+        answer([[1.0, 1.5], [2.0, 0.0]]),
+        answer([[1.5, 1.0], [2.0, 0.0]]),
+        [ROWS],
+        output="logits",
+        rtol=0.3,
+    )
+    assert report.cases[0].top1_agreement == 0.5
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (
+            [[1.0, 2.0], [-4.0, 0.001]],
+            r"'logits' at batch 2 \(random\) differs by 0.001, 0.00025 of",
+        ),
+        ([[1.0, 2.0], [-4.0, np.nan]], "not finite in ONNX Runtime"),
+        ([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], r"shape \[2, 3\] in ONNX Runtime, \[2, 2\]"),
+    ],
+)
+def test_what_differs_fails_and_says_by_how_much(found, told):
+    with pytest.raises(ParityError, match=told):
+        measure(answer([[1.0, 2.0], [-4.0, 0.0]]), answer(found), [ROWS], output="logits")
+
+
+def test_an_original_that_is_not_finite_proves_nothing():
+    same = answer([[1.0, np.inf], [0.0, 0.0]])
+    with pytest.raises(ParityError, match="not finite in PyTorch"):
+        measure(same, same, [ROWS], output="logits")
+
+
+def test_tiny_logits_are_held_to_their_own_scale():
+    with pytest.raises(ParityError, match="of its scale 2e-09"):
+        measure(answer([[1e-9], [2e-9]]), answer([[1e-9], [2.1e-9]]), [ROWS], output="logits")
+
+
+def test_rows_that_influence_each_other_fail():
+    mixing = lambda rows: rows - rows.mean(0)  # noqa: E731
+    with pytest.raises(ParityError, match="cannot be served in batches"):
+        measure(mixing, mixing, [ROWS], output="logits")
+
+
+def test_a_network_that_answers_alike_is_warned_of(caplog):
+    dead = answer([[1.0, 2.0], [1.0, 2.0]])
+    measure(dead, dead, [ROWS], output="logits")
+    assert "proves little" in caplog.text
+
+
+def test_the_original_must_equal_the_module_to_the_last_bit():
+    one = np.float32(1)
+    with pytest.raises(ParityError, match="at batch 2"):
+        check_is_original(answer([[1], [1]]), answer([[1], [np.nextafter(one, 2 * one)]]), [ROWS])
+    check_is_original(answer([[1], [1]]), answer([[1], [1]]), [ROWS])
+
+
+def test_batches_are_of_one_two_and_the_most():
+    assert batch_sizes(8) == (1, 2, 8)
+    assert batch_sizes(2) == (1, 2)
+    assert batch_sizes(1) == (1,)
+
+
+@pytest.mark.parametrize(("datatype", "low", "high"), [("UINT8", 0, 255), ("FP32", -2, 2)])
+def test_random_rows_fill_the_range_and_differ(datatype, low, high):
+    spec = TensorSpec("image", datatype, ("batch", 16, 20, 3))
+    one, many = random_batches(spec, sizes=[1, 8], seed=3)
+    assert many.rows.shape == (8, 16, 20, 3)
+    assert low <= many.rows.min() < low + (high - low) * 0.1
+    assert high >= many.rows.max() > high - (high - low) * 0.1
+    means = many.rows.mean((1, 2))
+    assert means.std(0).min() > 0.03 * (high - low)  # noise alone: 0.29 / sqrt(320) = 0.016
+    again = random_batches(spec, sizes=[1, 8], seed=3)
+    assert np.array_equal(many.rows, again[1].rows)
+    assert not np.array_equal(one.rows, random_batches(spec, sizes=[1], seed=4)[0].rows)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda weight: weight * 1.001, r"output 'logits' at batch 1 \(random\) differs by"),
+        (lambda weight: weight * np.nan, "not finite in ONNX Runtime"),
+    ],
+)
+def test_a_broken_translation_is_caught_and_leaves_nothing(
+    tmp_path, monkeypatch, make_net, sample, walk, spoil, told
+):
+    whole = eyespot.exporter.onnx_file._strip
+
+    def strip_and_spoil(model: onnx.ModelProto) -> None:
+        whole(model)
+        weight = next(w for w in model.graph.initializer if w.name == "conv.weight")
+        spoilt = spoil(numpy_helper.to_array(weight)).astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(spoilt, weight.name))
+
+    monkeypatch.setattr(eyespot.exporter.onnx_file, "_strip", strip_and_spoil)
+    with pytest.raises(ParityError, match=told):
+        export(make_net(), sample, repository=tmp_path / "repository", name="net")
+    assert walk(tmp_path) == []
+
+
+def test_a_module_that_branches_on_one_row_is_caught(tmp_path, walk):
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = x.mean((2, 3))
+            return logits * 3 if x.shape[0] == 1 else logits
+
+    with pytest.raises(ParityError, match="differs from the module"):
+        export(Branching(), torch.zeros(1, 3, 4, 4), repository=tmp_path / "new", name="net")
+    assert walk(tmp_path) == []
