@@ -1,0 +1,40 @@
+"""Training networks on pictures: data in, a trained module and its weights out."""
+
+from eyespot.transfer.augmentation import RandomAffine
+from eyespot.transfer.checkpoint import save_weights
+from eyespot.transfer.criteria import criterion_for, map_criterion
+from eyespot.transfer.digits import DigitsSplit, load_digits
+from eyespot.transfer.errors import (
+    CheckpointError,
+    DivergedError,
+    ExamplesError,
+    MissingScikitLearnError,
+    SettingsError,
+    TransferError,
+)
+from eyespot.transfer.examples import Examples
+from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
+from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model
+
+__all__ = [
+    "CheckpointError",
+    "DigitsSplit",
+    "DivergedError",
+    "EpochReport",
+    "Examples",
+    "ExamplesError",
+    "MissingScikitLearnError",
+    "RandomAffine",
+    "SettingsError",
+    "TrainedModel",
+    "TrainingResult",
+    "TransferError",
+    "accuracy",
+    "criterion_for",
+    "load_digits",
+    "map_criterion",
+    "predict",
+    "save_weights",
+    "train",
+    "train_zoo_model",
+]

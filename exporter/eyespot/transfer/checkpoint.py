@@ -1,0 +1,38 @@
+"""A module's weights on disk: safetensors, whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+
+from eyespot.transfer.errors import CheckpointError
+
+
+def save_weights(module: nn.Module, path: Path, *, training: Mapping[str, str]) -> None:
+    """Write a module's state_dict; who reads the file meanwhile sees the old one or the new one.
+
+    Args:
+        module: Whose parameters and buffers are written.
+        path: The file; its folder is made.
+        training: How the weights came about, kept in the file's header.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, so that the renaming stays within one file system.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+            written = Path(folder) / path.name
+            written.touch()
+            mode = written.stat().st_mode  # what the umask allows; the writer allows less
+            save_file(state, written, metadata=dict(training))
+            written.chmod(mode)
+            written.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,35 @@
+"""What can go wrong between pictures and trained weights.
+
+TransferError (ValueError)
+├── ExamplesError             pictures and labels that nothing can be trained on
+├── SettingsError             epochs, batch size or learning rate that cannot be
+├── DivergedError             the loss is no number any more
+├── CheckpointError           the weights cannot be written
+└── MissingScikitLearnError   scikit-learn, which ships the digits, is absent
+"""
+
+from __future__ import annotations
+
+
+class TransferError(ValueError):
+    """Training was asked for something that it cannot do."""
+
+
+class ExamplesError(TransferError):
+    """Pictures and labels do not fit each other, or the network."""
+
+
+class SettingsError(TransferError):
+    """A setting of the training is out of its range."""
+
+
+class DivergedError(TransferError):
+    """The loss became infinite or no number: the weights are worthless."""
+
+
+class CheckpointError(TransferError):
+    """The file of the weights cannot be written."""
+
+
+class MissingScikitLearnError(TransferError):
+    """The package that ships the digits is not installed."""
