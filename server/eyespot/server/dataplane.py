@@ -1,0 +1,148 @@
+"""The hall behind every door: which models there are, and in which state. No transport."""
+
+import asyncio
+import enum
+from dataclasses import dataclass
+
+from eyespot.server.errors import DrainingError, ModelNotFoundError, ModelUnavailableError
+from eyespot.server.model import Model
+
+
+class ModelState(enum.Enum):
+    """The states of a model version, in Triton's words."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """What RepositoryIndex tells of one version; the version is empty when none is known."""
+
+    model_name: str
+    model_version: str
+    state: ModelState
+    reason: str = ""
+
+
+class Dataplane:
+    """Finds the model of a call; use it from one event loop."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], IndexEntry] = {}
+        self._models: dict[tuple[str, str], Model] = {}
+        # By what calls name: (name, version), and (name, "") for the latest version.
+        self._by_call: dict[tuple[str, str], Model] = {}
+        self._has_scanned = False
+        self._is_draining = False
+        self.late_calls = 0  # calls that came while draining; nothing else is told by them
+
+    def expect(self, model_name: str, model_version: str) -> None:
+        """Tells that a version is being loaded."""
+        self._set(IndexEntry(model_name, model_version, ModelState.LOADING))
+
+    def expect_no_more(self) -> None:
+        """Tells that every model that there is has been named."""
+        self._has_scanned = True
+
+    def add(self, model: Model) -> None:
+        """Takes up a version that is ready."""
+        self._set(IndexEntry(model.name, model.version, ModelState.READY))
+        self._models[model.name, model.version] = model
+        self._by_call[model.name, model.version] = model
+        latest = self._by_call.get((model.name, ""))
+        if latest is None or int(latest.version) < int(model.version):
+            self._by_call[model.name, ""] = model
+
+    def mark_unavailable(self, model_name: str, model_version: str, reason: str) -> None:
+        """Tells that a version cannot be served."""
+        self._set(IndexEntry(model_name, model_version, ModelState.UNAVAILABLE, reason))
+
+    def model(self, name: str, version: str = "") -> Model:
+        """Finds a ready model; an empty version means the latest.
+
+        Raises:
+            ModelNotFoundError: the repository has no such model or version.
+            ModelUnavailableError: it has, but the model is not ready; says why.
+        """
+        if self._is_draining:
+            self.late_calls += 1
+        model = self._by_call.get((name, version))
+        if model is None:
+            raise self._absence(name, version)
+        return model
+
+    def models(self, name: str = "", version: str = "") -> list[Model]:
+        """The ready models by name and version; empty ones mean any."""
+        if name:
+            self.model(name, version)
+        return [
+            model
+            for key, model in sorted(self._models.items(), key=_index_order)
+            if name in ("", key[0]) and version in ("", key[1])
+        ]
+
+    def index(self) -> list[IndexEntry]:
+        """Everything in the model repository."""
+        return [entry for _, entry in sorted(self._entries.items(), key=_index_order)]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model has loaded, or is known to be unavailable."""
+        return (
+            self._has_scanned
+            and not self._is_draining
+            and all(entry.state is not ModelState.LOADING for entry in self._entries.values())
+        )
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is admitted."""
+        return self._is_draining
+
+    def is_model_ready(self, name: str, version: str = "") -> bool:
+        """Whether calls to this model would be admitted; false for an unknown one."""
+        return (name, version) in self._by_call and not self._is_draining
+
+    async def drain(self) -> None:
+        """Admits nothing more and waits until everything admitted is answered."""
+        self._is_draining = True
+        await asyncio.gather(*(model.drain() for model in self._models.values()))
+
+    def close(self) -> None:
+        """Lets go of every model."""
+        for model in self._models.values():
+            model.close()
+
+    def _set(self, entry: IndexEntry) -> None:
+        self._entries[entry.model_name, entry.model_version] = entry
+
+    def _absence(self, name: str, version: str) -> Exception:
+        """Why there is no ready model for a call, for the latest of the versions it means."""
+        if self._is_draining:
+            return DrainingError("the server is shutting down")
+        entries = [
+            entry
+            for entry in self.index()
+            if entry.model_name == name and (entry.model_version in ("", version) or not version)
+        ]
+        what = f"'{name}' version {version}" if version else f"'{name}'"
+        if entries:
+            entry = entries[-1]
+            why = entry.reason or "it is being loaded"
+            return ModelUnavailableError(f"model {what} is not ready: {why}")
+        if not self._has_scanned:
+            return ModelUnavailableError(f"model {what} is not ready: the server is starting")
+        known = sorted({entry.model_name for entry in self._entries.values()})
+        if name in known:
+            versions = [e.model_version for e in self.index() if e.model_name == name]
+            hint = f"it has the versions {', '.join(versions)}"
+        else:
+            hint = f"the models are: {', '.join(known[:20]) or 'none'}"
+        return ModelNotFoundError(f"Request for unknown model: {what} is not found; {hint}")
+
+
+def _index_order(item: tuple[tuple[str, str], object]) -> tuple[str, int]:
+    (name, version), _ = item
+    return name, int(version or 0)

@@ -1,0 +1,198 @@
+"""What requests bring, checked against the model before anything is queued.
+
+No request can poison its neighbours in a batch: names, datatypes, shapes and sizes are
+compared with the model's configuration here, and whatever does not fit is answered with
+INVALID_ARGUMENT that says what was expected and what was found. The checks of a model
+are prepared once, when it is first called.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.server.errors import InvalidArgumentError, UnimplementedError
+from eyespot.server.model_config import ModelConfig, TensorConfig
+from eyespot.v1.tensors import TensorError, decode, decode_contents
+
+Array = NDArray[np.generic]
+
+_SHARED_MEMORY = frozenset(
+    {"shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"}
+)
+_REFUSED_OF_REQUEST = frozenset({"sequence_id", "sequence_start", "sequence_end"})
+_REFUSED_OF_OUTPUT = _SHARED_MEMORY | {"classification"}
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedInputs:
+    """Inputs that fit the model; `key` tells apart what cannot share a batch."""
+
+    arrays: dict[str, Array]
+    rows: int
+    key: Hashable
+
+
+class Signature:
+    """What one model takes and gives."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.model_name = config.name
+        self.output_names = tuple(output.name for output in config.outputs)
+        self.output_datatypes = {output.name: output.datatype for output in config.outputs}
+        self._inputs = {spec.name: spec for spec in config.inputs}
+        self._max_batch_size = config.max_batch_size
+        first = 1 if config.max_batch_size else 0
+        self._first = first
+        # The sizes behind the batch dimension, where all are known: most requests are
+        # checked by this one comparison.
+        self._tails = {
+            spec.name: spec.shape[first:] for spec in config.inputs if -1 not in spec.shape[first:]
+        }
+        self._varies = len(self._tails) < len(self._inputs)
+
+    def read_inputs(self, request: Any) -> DecodedInputs:
+        """Decodes the inputs of a ModelInferRequest or ExplainRequest.
+
+        Raises:
+            InvalidArgumentError: they do not fit the model.
+            UnimplementedError: they ask for an extension that is not here.
+        """
+        tensors, raws = request.inputs, request.raw_input_contents
+        if request.parameters:
+            self._refuse(request.parameters, _REFUSED_OF_REQUEST)
+        if len(tensors) != len(self._inputs):
+            raise self._wrong_count(tensors)
+        if raws and len(raws) != len(tensors):
+            raise InvalidArgumentError(
+                f"expected {len(tensors)} raw_input_contents, one for each input, but got "
+                f"{len(raws)} for model '{self.model_name}'"
+            )
+        arrays: dict[str, Array] = {}
+        rows = 1
+        for index, tensor in enumerate(tensors):
+            name = tensor.name
+            array = self._read_input(tensor, raws[index] if raws else None)
+            if name in arrays:
+                raise InvalidArgumentError(
+                    f"input '{name}' appears twice in the request for model '{self.model_name}'"
+                )
+            arrays[name] = array
+            if self._first:
+                if index and array.shape[0] != rows:
+                    raise InvalidArgumentError(
+                        f"input '{name}' for model '{self.model_name}' has {array.shape[0]} rows, "
+                        f"those before it have {rows}; expected the same in all"
+                    )
+                rows = array.shape[0]
+        key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
+        return DecodedInputs(arrays, rows, key)
+
+    def read_outputs(self, requested: Sequence[Any]) -> Sequence[str]:
+        """The names of the outputs that a ModelInferRequest asks for; all when it names none."""
+        if not requested:
+            return self.output_names
+        names = []
+        for output in requested:
+            if output.name not in self.output_datatypes:
+                raise InvalidArgumentError(
+                    f"unexpected inference output '{output.name}' for model "
+                    f"'{self.model_name}'; it has {_quoted(self.output_names)}"
+                )
+            if output.parameters:
+                self._refuse(output.parameters, _REFUSED_OF_OUTPUT)
+            names.append(output.name)
+        if len(set(names)) != len(names):
+            raise InvalidArgumentError(f"the request names an output twice: {_quoted(names)}")
+        return names
+
+    def _read_input(self, tensor: Any, raw: bytes | None) -> Array:
+        name = tensor.name
+        spec = self._inputs.get(name)
+        if spec is None:
+            raise InvalidArgumentError(
+                f"unexpected inference input '{name}' for model '{self.model_name}'; "
+                f"it takes {_quoted(self._inputs)}"
+            )
+        datatype = spec.datatype
+        if tensor.datatype != datatype:
+            raise InvalidArgumentError(
+                f"inference input '{name}' data-type is '{tensor.datatype}', but model "
+                f"'{self.model_name}' expects '{datatype}'"
+            )
+        if tensor.parameters:
+            self._refuse(tensor.parameters, _SHARED_MEMORY)
+        shape = tuple(tensor.shape)
+        if shape[self._first :] != self._tails.get(name) or len(shape) != len(spec.shape):
+            self._check_shape(spec, shape)
+        if self._first and not 1 <= shape[0] <= self._max_batch_size:
+            raise InvalidArgumentError(
+                f"inference request batch-size must be from 1 to {self._max_batch_size} for "
+                f"'{self.model_name}', got {shape[0]} in input '{name}'"
+            )
+        try:
+            if raw is None:
+                array = decode_contents(tensor.contents, datatype=datatype, shape=shape)
+            else:
+                if tensor.HasField("contents"):
+                    raise TensorError("found both contents and raw_input_contents, expected one")
+                array = decode(raw, datatype=datatype, shape=shape)
+        except TensorError as error:
+            raise InvalidArgumentError(
+                f"input '{name}' for model '{self.model_name}': {error}"
+            ) from error
+        return _to_text(array, name) if datatype == "BYTES" else array
+
+    def _check_shape(self, spec: TensorConfig, shape: tuple[int, ...]) -> None:
+        fits = len(shape) == len(spec.shape) and all(
+            found > 0 and expected in (-1, found)
+            for expected, found in zip(spec.shape, shape, strict=True)
+        )
+        if not fits:
+            raise InvalidArgumentError(
+                f"unexpected shape for input '{spec.name}' for model '{self.model_name}'. "
+                f"Expected {_listed(spec.shape)}, got {_listed(shape)}"
+            )
+
+    def _wrong_count(self, tensors: Sequence[Any]) -> InvalidArgumentError:
+        found = [tensor.name for tensor in tensors]
+        missing = [name for name in self._inputs if name not in found]
+        unexpected = [name for name in found if name not in self._inputs]
+        told = f"; missing: {_quoted(missing)}" if missing else ""
+        told += f"; unexpected: {_quoted(unexpected)}" if unexpected else ""
+        return InvalidArgumentError(
+            f"expected {len(self._inputs)} inputs but got {len(tensors)} inputs for model "
+            f"'{self.model_name}'{told}"
+        )
+
+    def _refuse(self, parameters: Any, names: frozenset[str]) -> None:
+        """Ignored silently, these would give another answer than was asked for."""
+        for name in parameters:
+            if name in names:
+                raise UnimplementedError(
+                    f"the parameter '{name}' asks for a protocol extension that this server "
+                    f"does not have (model '{self.model_name}'); leave it out"
+                )
+
+
+def _to_text(array: Array, name: str) -> Array:
+    """ONNX's strings are UTF-8, the protocol's BYTES are anything."""
+    texts = np.empty(array.size, object)
+    for index, element in enumerate(array.ravel().tolist()):
+        try:
+            texts[index] = element.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidArgumentError(
+                f"element {index} of input '{name}' is not UTF-8, as ONNX strings are: {error}"
+            ) from error
+    return texts.reshape(array.shape)
+
+
+def _quoted(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _listed(shape: Sequence[int]) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"

@@ -1,0 +1,124 @@
+"""What can go wrong in the server, and who has to act.
+
+ServerError
+├── RequestError                 answered to one call; `status` is its gRPC status
+│   ├── InvalidArgumentError     INVALID_ARGUMENT     the request does not fit the model
+│   ├── ModelNotFoundError       NOT_FOUND            no such model or version
+│   ├── UnavailableError         UNAVAILABLE          not now, try again or elsewhere
+│   │   ├── ModelUnavailableError    the model is loading, or could not be loaded
+│   │   └── DrainingError            the server is shutting down
+│   ├── ResourceExhaustedError   RESOURCE_EXHAUSTED
+│   │   └── QueueFullError           more requests wait than max_queue_size
+│   ├── DeadlineExceededError    DEADLINE_EXCEEDED    expired before the session was free
+│   ├── FailedPreconditionError  FAILED_PRECONDITION
+│   │   └── NotExplainableError      the model has no original, or one that does not agree
+│   ├── UnimplementedError       UNIMPLEMENTED        declared in the protocol, not done here
+│   │   └── ExplainUnavailableError  the explain extra is not installed
+│   └── InternalError            INTERNAL             ours; the message carries an id only
+├── RepositoryError              one model version cannot be loaded: the reason it shows
+└── StartError                   the server cannot start: ends the process
+    ├── ConfigError                  a flag, variable or file says something impossible
+    └── DeviceUnavailableError       the execution provider asked for is not there
+
+The servicer turns a RequestError into a status, in one place. Whatever is no
+ServerError is a bug of ours: it is logged with its trace under an id, and the
+caller hears the id alone.
+"""
+
+from typing import ClassVar
+
+import grpc
+
+
+class ServerError(Exception):
+    """Everything that the server raises on purpose."""
+
+
+class RequestError(ServerError):
+    """One call cannot be answered; the message is for the caller."""
+
+    status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+
+
+class InvalidArgumentError(RequestError):
+    """The request does not fit the model; names what was expected and found."""
+
+    status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class ModelNotFoundError(RequestError):
+    """The model repository has no such model or version."""
+
+    status = grpc.StatusCode.NOT_FOUND
+
+
+class UnavailableError(RequestError):
+    """The call was not begun; it may be sent again."""
+
+    status = grpc.StatusCode.UNAVAILABLE
+
+
+class ModelUnavailableError(UnavailableError):
+    """The model is known, but is still loading or could not be loaded."""
+
+
+class DrainingError(UnavailableError):
+    """The server is shutting down and admits nothing more."""
+
+
+class ResourceExhaustedError(RequestError):
+    """A bound of the server is reached."""
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class QueueFullError(ResourceExhaustedError):
+    """As many requests wait for the model as its max_queue_size allows."""
+
+
+class DeadlineExceededError(RequestError):
+    """The caller's deadline passed before the request could be run."""
+
+    status = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class FailedPreconditionError(RequestError):
+    """The model is not in a state that allows the call."""
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class NotExplainableError(FailedPreconditionError):
+    """The model version has no original, or one that disagrees with its session."""
+
+
+class UnimplementedError(RequestError):
+    """The protocol has a word for it, this server does not do it."""
+
+    status = grpc.StatusCode.UNIMPLEMENTED
+
+
+class ExplainUnavailableError(UnimplementedError):
+    """The library that computes gradients is not installed."""
+
+
+class InternalError(RequestError):
+    """A fault of ours, which the log tells in full under the id of the message."""
+
+    status = grpc.StatusCode.INTERNAL
+
+
+class RepositoryError(ServerError):
+    """A model version cannot be loaded, and why."""
+
+
+class StartError(ServerError):
+    """The server cannot start, and what to do about it."""
+
+
+class ConfigError(StartError):
+    """A setting is unknown or its value is impossible."""
+
+
+class DeviceUnavailableError(StartError):
+    """The device asked for cannot be used; there is no silent fall back."""

@@ -1,0 +1,44 @@
+"""Whether an address can be listened on, and if not, why: gRPC itself tells neither kindly.
+
+gRPC writes its own lines to standard error when it cannot bind and raises an exception
+without the reason, so the address is tried with plain sockets first.
+"""
+
+import contextlib
+import errno
+import socket
+
+from eyespot.server.errors import StartError
+
+_ADVICE = {
+    errno.EADDRINUSE: "the port is in use; end the other server or choose another --port",
+    errno.EADDRNOTAVAIL: "the address is not this machine's; 0.0.0.0 means all that are",
+    errno.EACCES: "the port is reserved to the system; choose one from 1024 upwards",
+}
+
+
+def check_address(host: str, port: int) -> None:
+    """Binds to the address for a moment, where gRPC will in earnest.
+
+    Raises:
+        StartError: nothing that the host's name stands for can be bound.
+    """
+    where = f"cannot listen on {host} port {port}"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartError(f"{where}: {host!r} is no known address ({error.strerror})") from error
+    reasons = [_reason_against(family, address) for family, _, _, _, address in found]
+    if all(reasons):  # gRPC is content with one, as with ::1 where there is no IPv6
+        raise StartError(f"{where}: {reasons[0]}")
+
+
+def _reason_against(family: int, address: tuple[object, ...]) -> str:
+    try:
+        with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+            # As gRPC does: the connections of a server that has ended do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+    return ""

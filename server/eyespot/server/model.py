@@ -1,0 +1,310 @@
+"""One served model version: its session behind its batcher, and its explainer if it has one.
+
+`load_version` does all that blocks (hashing, the session, the warm-up, the original) and
+may run in any thread; `Model` is made from the result on the event loop and lives there.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.server.batch import concatenate, split
+from eyespot.server.batcher import Batcher
+from eyespot.server.config import ServerConfig
+from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
+from eyespot.server.model_config import ModelConfig, TensorConfig, complete
+from eyespot.server.repository import VersionFolder, read_and_check_manifest, read_labels
+from eyespot.server.session import Session
+from eyespot.server.statistics import BatchTimes, Statistics
+from eyespot.v1.manifest import Manifest
+from eyespot.v1.tensors import DATATYPES
+
+if TYPE_CHECKING:
+    from eyespot.server.explainer import Explainer
+
+Array = NDArray[np.generic]
+
+# Up to here a batch costs the event loop less than handing it to a thread and back costs
+# the requests in it, and delays nobody noticeably.
+_EVENT_LOOP_NS = 2_000_000
+_WARM_UP_RUNS = 5
+_logger = logging.getLogger(__name__)
+# One original at a time: reading it takes much memory, and torch's reader promises nothing
+# about threads.
+_original_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class InferCall:
+    """One request for inference that was found to fit the model.
+
+    `key` tells apart requests that cannot share a batch; `deadline` is in seconds on the
+    event loop's clock.
+    """
+
+    inputs: Mapping[str, Array]
+    rows: int
+    key: Hashable = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """What loading a version yields."""
+
+    version: str
+    config: ModelConfig
+    session: Session
+    labels: tuple[str, ...]
+    manifest: Manifest | None
+    explainer: "Explainer | None"
+    no_explainer: RequestError | None
+    runs_on_event_loop: bool
+
+
+def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion:
+    """Loads, checks and warms up one version; blocks.
+
+    Raises:
+        RepositoryError: the version cannot be served.
+        StartError: the server cannot serve at all, as without its execution provider.
+    """
+    manifest = read_and_check_manifest(folder)
+    session = Session.open(
+        folder.model_path,
+        device=settings.device,
+        intra_op_num_threads=settings.intra_op_num_threads,
+    )
+    config = complete(
+        folder.config_file,
+        name=folder.model_name,
+        inputs=session.inputs,
+        outputs=session.outputs,
+    )
+    if config.unhonoured:
+        _logger.warning(
+            "model %s: config.pbtxt sets what Eyespot does not honour: %s",
+            config.name,
+            ", ".join(config.unhonoured),
+        )
+    labels = _read_labels(folder, config)
+    runs_on_event_loop = _warm_up(session, config)
+    explainer, no_explainer = _load_explainer(folder, manifest, session, config, settings)
+    return LoadedVersion(
+        version=folder.model_version,
+        config=config,
+        session=session,
+        labels=labels,
+        manifest=manifest,
+        explainer=explainer,
+        no_explainer=no_explainer,
+        runs_on_event_loop=runs_on_event_loop,
+    )
+
+
+class Model:
+    """A loaded version that answers calls; use it from one event loop."""
+
+    def __init__(self, loaded: LoadedVersion, settings: ServerConfig) -> None:
+        self.name = loaded.config.name
+        self.version = loaded.version
+        self.config = loaded.config
+        self.labels = loaded.labels
+        self.statistics = Statistics()
+        self._session = loaded.session
+        self._output_names = [output.name for output in loaded.config.outputs]
+        self._explainer = loaded.explainer
+        self._no_explainer = loaded.no_explainer
+        self._runs_on_event_loop = loaded.runs_on_event_loop
+        instances = loaded.config.instance_count or settings.concurrent_batches
+        if self._runs_on_event_loop:
+            instances = 1
+        self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"session-{self.name}")
+        batching = loaded.config.dynamic_batching
+        self._batcher: Batcher[InferCall, dict[str, Array]] = Batcher(
+            self._execute,
+            max_batch_size=loaded.config.max_batch_size if batching else 0,
+            max_queue_delay_microseconds=batching.max_queue_delay_microseconds if batching else 0,
+            preferred_batch_size=batching.preferred_batch_size if batching else (),
+            max_queue_size=(batching and batching.max_queue_size) or settings.max_queue_size,
+            instances=instances,
+        )
+
+    async def infer(self, call: InferCall) -> dict[str, Array]:
+        """Answers one request with every output of the model, by name."""
+        start = time.perf_counter_ns()
+        try:
+            outcome = await self._batcher.submit(
+                call, rows=call.rows, key=call.key, deadline=call.deadline
+            )
+        except BaseException:
+            self.statistics.record_failure(time.perf_counter_ns() - start)
+            raise
+        self.statistics.record_success(time.perf_counter_ns() - start, queue_ns=outcome.queue_ns)
+        return outcome.result
+
+    @property
+    def explainer(self) -> "Explainer":
+        """What answers calls for attributions.
+
+        Raises:
+            NotExplainableError: the version has no original that agrees with its session.
+            ExplainUnavailableError: gradients cannot be computed in this installation.
+        """
+        if self._explainer is None:
+            assert self._no_explainer is not None
+            # A new one each time: an exception that is raised again grows its trace.
+            raise type(self._no_explainer)(str(self._no_explainer))
+        return self._explainer
+
+    async def drain(self) -> None:
+        """Admits nothing more and waits until everything admitted is answered."""
+        waits = [self._batcher.drain()]
+        if self._explainer is not None:
+            waits.append(self._explainer.drain())
+        await asyncio.gather(*waits)
+
+    def close(self) -> None:
+        """Lets go of the threads; what they are in the middle of is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._explainer is not None:
+            self._explainer.close()
+
+    async def _execute(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
+        if self._runs_on_event_loop:
+            results, times = self._run(batch)
+        else:
+            loop = asyncio.get_running_loop()
+            results, times = await loop.run_in_executor(self._threads, self._run, batch)
+        rows = sum(call.rows for call in batch)
+        self.statistics.record_batch(times, rows=rows, requests=len(batch))
+        return results
+
+    def _run(self, batch: Sequence[InferCall]) -> tuple[list[dict[str, Array]], BatchTimes]:
+        start = time.perf_counter_ns()
+        inputs = concatenate([call.inputs for call in batch]) if len(batch) > 1 else batch[0].inputs
+        begin = time.perf_counter_ns()
+        outputs = self._session.run(inputs, self._output_names)
+        end = time.perf_counter_ns()
+        if self.config.max_batch_size:
+            results = split(outputs, [call.rows for call in batch])
+        else:
+            results = [outputs]
+        times = BatchTimes(begin - start, end - begin, time.perf_counter_ns() - end)
+        return results, times
+
+
+def _read_labels(folder: VersionFolder, config: ModelConfig) -> tuple[str, ...]:
+    """The labels of the first output that has any."""
+    for output in config.outputs:
+        if output.label_filename:
+            labels = read_labels(folder.folder.parent, output.label_filename)
+            classes = output.shape[-1] if output.shape else -1
+            if classes not in (-1, len(labels)):
+                raise RepositoryError(
+                    f"{output.label_filename} has {len(labels)} labels for the {classes} classes "
+                    f"of {output.name!r}"
+                )
+            return labels
+    return ()
+
+
+def _warm_up(session: Session, config: ModelConfig) -> bool:
+    """Runs zeros through the graph; says whether its largest batch is fit for the event loop.
+
+    Raises:
+        RepositoryError: a graph whose sizes are all known fails on zeros.
+    """
+    names = [output.name for output in config.outputs]
+    largest = max(1, config.max_batch_size)
+    try:
+        session.run(_zeros(config.inputs, 1), names)
+        for rows in (1, largest):
+            if _fastest_ns(session, _zeros(config.inputs, rows), names) > _EVENT_LOOP_NS:
+                return False
+    except Exception as error:
+        if _is_wholly_known(config):
+            raise RepositoryError(f"the graph fails on zeros: {error}") from error
+        # Sizes and texts that were made up may be at fault, so nothing is known yet.
+        _logger.info("model %s could not be warmed up: %s", config.name, error)
+    return _is_wholly_known(config)
+
+
+def _fastest_ns(session: Session, inputs: Mapping[str, Array], names: Sequence[str]) -> int:
+    """The fastest of a few runs: on a busy machine all but it measure the neighbours."""
+    fastest = None
+    for _ in range(_WARM_UP_RUNS):
+        start = time.perf_counter_ns()
+        session.run(inputs, names)
+        elapsed = time.perf_counter_ns() - start
+        fastest = elapsed if fastest is None else min(fastest, elapsed)
+        if elapsed > 10 * _EVENT_LOOP_NS:
+            break
+    assert fastest is not None
+    return fastest
+
+
+def _zeros(inputs: Sequence[TensorConfig], rows: int) -> dict[str, Array]:
+    made: dict[str, Array] = {}
+    for spec in inputs:
+        shape = [size if size > 0 else 1 for size in spec.shape]
+        if spec.shape and spec.shape[0] == -1:
+            shape[0] = rows
+        if spec.datatype == "BYTES":
+            made[spec.name] = np.full(shape, "", object)
+        else:
+            made[spec.name] = np.zeros(shape, DATATYPES[spec.datatype].numpy)
+    return made
+
+
+def _is_wholly_known(config: ModelConfig) -> bool:
+    """Whether only the number of rows varies, so that zeros tell what requests will cost."""
+    first = 1 if config.max_batch_size else 0
+    return all(spec.datatype != "BYTES" and -1 not in spec.shape[first:] for spec in config.inputs)
+
+
+def _load_explainer(
+    folder: VersionFolder,
+    manifest: Manifest | None,
+    session: Session,
+    config: ModelConfig,
+    settings: ServerConfig,
+) -> "tuple[Explainer | None, RequestError | None]":
+    """Loads the original and compares it with the session; without one, says why."""
+    name = f"model {config.name!r} version {folder.model_version}"
+    if settings.explain == "off":
+        return None, NotExplainableError(f"{name}: the server was started with explain off")
+    if manifest is None or not folder.original_path.exists():
+        return None, NotExplainableError(
+            f"{name} has no original.pt2: only what Eyespot exported can be explained"
+        )
+    if len(config.inputs) != 1:
+        return None, NotExplainableError(f"{name} has {len(config.inputs)} inputs, expected 1")
+    from eyespot.server.explainer import Explainer
+
+    def logits_of(inputs: Array) -> Array:
+        return session.run({config.inputs[0].name: inputs}, [config.outputs[0].name])[
+            config.outputs[0].name
+        ]
+
+    try:
+        with _original_lock:
+            explainer = Explainer.load(
+                folder.original_path, manifest, num_threads=settings.explain_threads
+            )
+            explainer.verify(logits_of)
+    except RequestError as error:
+        _logger.warning("%s serves without saliency: %s", name, error)
+        return None, error
+    except Exception as error:
+        _logger.exception("%s serves without saliency", name)
+        return None, NotExplainableError(f"{name}: its original could not be loaded: {error}")
+    return explainer, None

@@ -1,0 +1,207 @@
+"""A model repository on disk: which versions there are, and whether their files are whole.
+
+Triton's layout: `<model_name>/config.pbtxt` and `<model_name>/<version>/model.onnx`, with
+`manifest.json` and `original.pt2` beside it when Eyespot exported the version. A folder
+that cannot be served is told with its reason and stops none of the others. A folder
+without config.pbtxt and without a version is no model at all, as one of pictures is not.
+"""
+
+import contextlib
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyespot.server.errors import RepositoryError, StartError
+from eyespot.server.model_config import ConfigFile, empty_config, read_config
+from eyespot.v1.manifest import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    ORIGINAL_FILE,
+    Manifest,
+    ManifestError,
+    read_manifest,
+    sha256_of,
+)
+
+_SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VersionFolder:
+    """One version that is to be served."""
+
+    model_name: str
+    model_version: str
+    folder: Path
+    config_file: ConfigFile
+
+    @property
+    def model_path(self) -> Path:
+        """The graph."""
+        return self.folder / self.config_file.model_filename
+
+    @property
+    def original_path(self) -> Path:
+        """The captured program that saliency differentiates; it need not exist."""
+        return self.folder / ORIGINAL_FILE
+
+
+@dataclass(frozen=True)
+class BrokenModel:
+    """A model, or one version of it, that cannot be served, and why."""
+
+    model_name: str
+    model_version: str  # empty when no version of it can be told
+    reason: str
+
+
+def scan(repository: Path) -> list[VersionFolder | BrokenModel]:
+    """Lists what the repository wants served, in the order of names and versions.
+
+    Raises:
+        StartError: there is no such folder.
+    """
+    try:
+        folders = _subfolders(repository)
+    except OSError as error:
+        raise StartError(
+            f"the model repository {repository} cannot be read: {error.strerror}"
+        ) from error
+    found: list[VersionFolder | BrokenModel] = []
+    for folder in folders:
+        try:
+            if _is_model(folder):
+                found.extend(_scan_model(folder))
+            else:
+                _logger.info(
+                    "folder %s is no model: it has neither %s nor a version folder",
+                    folder.name,
+                    CONFIG_FILE,
+                )
+        except RepositoryError as error:
+            found.append(BrokenModel(folder.name, "", str(error)))
+        except OSError as error:
+            found.append(BrokenModel(folder.name, "", f"it cannot be read: {error.strerror}"))
+    return found
+
+
+def suggest_repository(repository: Path) -> Path | None:
+    """The folder that was probably meant where a repository holds no model: one up or down."""
+    with contextlib.suppress(OSError):
+        if _is_model(repository):
+            return repository.resolve().parent
+        for folder in _subfolders(repository):
+            if not _is_model(folder) and any(map(_is_model, _subfolders(folder))):
+                return folder
+    return None
+
+
+def read_and_check_manifest(version: VersionFolder) -> Manifest | None:
+    """Reads the manifest of a version and hashes the files it lists; None without one.
+
+    Raises:
+        RepositoryError: a file is missing or is not the one that was exported.
+    """
+    path = version.folder / MANIFEST_FILE
+    if not path.exists():
+        return None
+    try:
+        manifest = read_manifest(path)
+    except ManifestError as error:
+        raise RepositoryError(str(error)) from error
+    for name, expected in manifest.files.items():
+        _check_hash(version.folder, name, expected)
+    return manifest
+
+
+def read_labels(model_folder: Path, label_filename: str) -> tuple[str, ...]:
+    """Reads the labels of an output, one a line, by the index of the class.
+
+    Raises:
+        RepositoryError: the file is missing, not UTF-8, or outside the model's folder.
+    """
+    path = model_folder / label_filename
+    if not path.resolve().is_relative_to(model_folder.resolve()):
+        raise RepositoryError(f"label_filename {label_filename!r} leaves the model's folder")
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RepositoryError(f"the labels in {label_filename} cannot be read: {reason}") from error
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    # A name with a dot in front is an export that is being written.
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).exists() or any(_is_number(p.name) for p in _subfolders(folder))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _scan_model(folder: Path) -> list[VersionFolder | BrokenModel]:
+    versions = _find_versions(folder)
+    config_file = read_config(folder)
+    if config_file is None:
+        if any((version / MANIFEST_FILE).exists() for version in versions.values()):
+            raise RepositoryError(
+                f"{CONFIG_FILE} is missing, though {MANIFEST_FILE} shows that it was exported; "
+                "export the model again"
+            )
+        config_file = empty_config()
+    found: list[VersionFolder | BrokenModel] = []
+    for number in _choose(config_file, sorted(versions)):
+        if number in versions:
+            found.append(VersionFolder(folder.name, str(number), versions[number], config_file))
+        else:
+            reason = f"version_policy asks for version {number}, but there is no such folder"
+            found.append(BrokenModel(folder.name, str(number), reason))
+    return found
+
+
+def _find_versions(folder: Path) -> dict[int, Path]:
+    by_number = defaultdict(list)
+    for path in folder.iterdir():
+        if path.is_dir() and _is_number(path.name):
+            by_number[int(path.name)].append(path)
+    for number, paths in by_number.items():
+        if len(paths) > 1:
+            names = " and ".join(repr(path.name) for path in sorted(paths))
+            raise RepositoryError(f"folders {names} are the same version {number}; remove one")
+    # Triton overlooks folders that begin with a zero, and so do we.
+    versions = {n: paths[0] for n, paths in by_number.items() if paths[0].name == str(n) and n > 0}
+    if not versions:
+        raise RepositoryError("there is no version folder; versions are called 1, 2, 3, ...")
+    return versions
+
+
+def _choose(config_file: ConfigFile, numbers: list[int]) -> list[int]:
+    policy = config_file.message.version_policy
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return numbers
+        case "specific":
+            return sorted(set(policy.specific.versions))
+        case _:
+            return numbers[-max(1, policy.latest.num_versions) :]
+
+
+def _check_hash(folder: Path, name: str, expected: str) -> None:
+    if Path(name).name != name:
+        raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which is no plain file name")
+    try:
+        found = sha256_of(folder / name)
+    except OSError as error:
+        raise RepositoryError(f"{name} cannot be read: {error.strerror}") from error
+    if found != expected:
+        raise RepositoryError(
+            f"{name} has the SHA-256 {found[:_SHOWN_DIGITS]}..., {MANIFEST_FILE} says "
+            f"{expected[:_SHOWN_DIGITS]}...: it was changed or damaged since its export; "
+            "export the model again"
+        )

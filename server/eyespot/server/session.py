@@ -1,0 +1,173 @@
+"""One ONNX Runtime session: a graph in, arrays through it, nothing silent.
+
+One InferenceSession runs several batches at once, from several threads, on a single
+copy of the weights. Intra-op threads do not spin: a spinning thread burns the core that
+the event loop, the other models and the gradients need.
+"""
+
+import ctypes
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.server.errors import (
+    DeviceUnavailableError,
+    InvalidArgumentError,
+    RepositoryError,
+    StartError,
+)
+from eyespot.v1.tensors import datatype_from_onnx
+
+Array = NDArray[np.generic]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# TF32 rounds factors to ten bits: a thousandth of the scale, beyond every parity tolerance.
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
+_LOG_ERRORS_ONLY = 3
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """An input or output as the graph declares it; -1 is a dynamic dimension."""
+
+    name: str
+    onnx_type: str
+    shape: tuple[int, ...]
+
+    @property
+    def datatype(self) -> str:
+        """The datatype on the wire."""
+        datatype = datatype_from_onnx(self.onnx_type)
+        if datatype is None:
+            raise RepositoryError(
+                f"{self.name!r} is of ONNX type {self.onnx_type}, which the protocol cannot "
+                "carry; leave it out of the outputs in config.pbtxt"
+            )
+        return datatype.name
+
+
+class Session:
+    """A loaded graph on one execution provider."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._run = session.run
+        self.inputs = tuple(_graph_tensor(node) for node in session.get_inputs())
+        self.outputs = tuple(_graph_tensor(node) for node in session.get_outputs())
+        self._bf16_inputs = _names_of_bf16(self.inputs)
+        self._has_bf16 = bool(self._bf16_inputs or _names_of_bf16(self.outputs))
+
+    @classmethod
+    def open(cls, path: Path, *, device: str = "cpu", intra_op_num_threads: int = 1) -> Self:
+        """Loads a graph.
+
+        External data must lie in the folder of the graph: ONNX Runtime itself refuses
+        absolute paths, paths with `..` and links that lead elsewhere.
+
+        Raises:
+            RepositoryError: the file is missing, damaged, or beyond the runtime.
+            DeviceUnavailableError: the provider of `device` cannot be used.
+        """
+        runtime = _import_runtime()
+        provider = _PROVIDERS[device]
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = intra_op_num_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _LOG_ERRORS_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = runtime.InferenceSession(
+                str(path), options, providers=[(provider, _PROVIDER_OPTIONS[device])]
+            )
+        except Exception as error:  # the runtime's errors have no class of their own in common
+            raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
+        session.disable_fallback()
+        # A provider whose libraries are missing is left out by the runtime with a mere warning.
+        if session.get_providers()[0] != provider:
+            raise DeviceUnavailableError(
+                f"{provider} could not be started, only {', '.join(session.get_providers())}: "
+                "see that the CUDA libraries and a device are there"
+            )
+        return cls(session)
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Runs the graph once; blocks until the outputs are there.
+
+        BF16 goes in and comes out as bit patterns in uint16, strings as str.
+
+        Raises:
+            InvalidArgumentError: the graph rejects the values, such as an index out of range.
+        """
+        try:
+            if self._has_bf16:
+                return self._run_bf16(inputs, outputs)
+            return dict(zip(outputs, self._run(outputs, inputs), strict=True))
+        except Exception as error:
+            if type(error).__name__ == "InvalidArgument":
+                raise InvalidArgumentError(f"the model rejects it: {_one_line(error)}") from error
+            raise
+
+    def _run_bf16(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """NumPy has no bfloat16, so tensors go through the runtime's own values."""
+        make = _import_runtime().OrtValue
+        values = {
+            name: make.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _BFLOAT16)
+            if name in self._bf16_inputs
+            else make.ortvalue_from_numpy(array)
+            for name, array in inputs.items()
+        }
+        results = self._session.run_with_ort_values(outputs, values)
+        return dict(zip(outputs, map(_to_numpy, results), strict=True))
+
+
+def check_device(device: str) -> None:
+    """Makes sure that the execution provider of `device` is installed.
+
+    Raises:
+        DeviceUnavailableError: it is not; nothing falls back to another one.
+    """
+    available = _import_runtime().get_available_providers()
+    if _PROVIDERS[device] not in available:
+        raise DeviceUnavailableError(
+            f"device {device} needs {_PROVIDERS[device]}, but this onnxruntime has "
+            f"{', '.join(available)}; run: pip install 'eyespot[serve-{device}]'"
+        )
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise StartError("serving needs ONNX Runtime; run: pip install 'eyespot[serve]'") from None
+    return onnxruntime
+
+
+def _graph_tensor(node: Any) -> GraphTensor:
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+    return GraphTensor(node.name, node.type, shape)
+
+
+def _names_of_bf16(tensors: Sequence[GraphTensor]) -> frozenset[str]:
+    return frozenset(t.name for t in tensors if t.onnx_type == "tensor(bfloat16)")
+
+
+def _to_numpy(value: Any) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        return cast(Array, value.numpy())
+    count = math.prod(value.shape())
+    memory = (ctypes.c_uint16 * count).from_address(value.data_ptr()) if count else []
+    return np.array(memory, np.uint16).reshape(value.shape())  # a copy: `value` owns the memory
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

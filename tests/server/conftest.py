@@ -1,0 +1,41 @@
+"""A model repository to fill, and a server on port 0 in front of it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.server.tiny import Client, Repository
+
+from eyespot.server.app import Server
+from eyespot.server.config import ServerConfig
+
+Serving = Callable[..., AbstractAsyncContextManager[tuple[Server, Client]]]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    path = tmp_path / "repository"
+    path.mkdir()
+    return Repository(path)
+
+
+@pytest.fixture
+def serving(repository: Repository) -> Serving:
+    """`async with serving(**settings) as (server, client)`: loaded and ready."""
+
+    @asynccontextmanager
+    async def open_server(**settings: Any) -> AsyncIterator[tuple[Server, Client]]:
+        server = Server(ServerConfig(repository=repository.path, port=0, **settings))
+        await server.start()
+        try:
+            await server.load()
+            options = [("grpc.max_send_message_length", -1)]
+            async with grpc.aio.insecure_channel(server.address, options=options) as channel:
+                yield server, Client(channel, server.address)
+        finally:
+            await server.stop()
+
+    return open_server

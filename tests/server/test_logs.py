@@ -1,0 +1,40 @@
+"""Log lines, as text and as JSON."""
+
+import json
+import logging
+import sys
+
+from eyespot.server.logs import JsonFormatter, TextFormatter
+
+
+def _record(**extra):
+    record = logging.LogRecord(
+        "eyespot.server.app", logging.WARNING, "app.py", 1, "model %s", ("net",), None
+    )
+    record.created = 0.25
+    vars(record).update(extra)
+    return record
+
+
+def test_text_has_time_level_message_and_extras():
+    line = TextFormatter().format(_record(rows=3))
+    assert line == "1970-01-01T00:00:00.250Z WARNING model net rows=3"
+
+
+def test_json_is_one_object_with_the_trace_inside():
+    record = _record(rows=3)
+    try:
+        raise ValueError("broken\nin two")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    members = json.loads(line)
+    assert "ValueError: broken" in members.pop("exception")
+    assert members == {
+        "time": "1970-01-01T00:00:00.250Z",
+        "level": "warning",
+        "logger": "eyespot.server.app",
+        "message": "model net",
+        "rows": 3,
+    }

@@ -1,0 +1,77 @@
+"""Loading a version: what the warm-up finds out, and where batches run."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from tests.server.tiny import BATCHING, FLOAT, graph, identity
+
+from eyespot.server import model as model_module
+from eyespot.server.config import ServerConfig
+from eyespot.server.model import InferCall, Model, load_version
+from eyespot.server.repository import scan
+
+
+def _load(repository, **settings):
+    config = ServerConfig(repository=repository.path, **settings)
+    (folder,) = scan(repository.path)
+    return load_version(folder, config), config
+
+
+def test_small_models_run_on_the_event_loop(repository, monkeypatch):
+    repository.add("net", config="max_batch_size: 8")
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
+    assert _load(repository)[0].runs_on_event_loop
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 0)
+    assert not _load(repository)[0].runs_on_event_loop
+
+
+@pytest.mark.parametrize(
+    "model",
+    [identity(FLOAT, ["batch", "width"]), identity(TensorProto.STRING, ["batch", 1])],
+    ids=["size", "text"],
+)
+def test_models_whose_cost_cannot_be_known_run_on_a_thread(repository, monkeypatch, model):
+    repository.add("net", model, config="max_batch_size: 8")
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
+    assert not _load(repository)[0].runs_on_event_loop
+
+
+def test_made_up_sizes_that_fail_do_not_condemn_a_model(repository):
+    three_or_nothing = graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        {"x": (FLOAT, ["batch", "width"])},
+        {"y": (FLOAT, ["batch", 3])},
+        {"shape": np.int64([-1, 3])},
+    )
+    repository.add("net", three_or_nothing, config="max_batch_size: 2")
+    assert not _load(repository)[0].runs_on_event_loop
+
+
+@pytest.mark.parametrize("on_event_loop", [True, False])
+async def test_batches_are_answered_and_counted_alike_wherever_they_run(
+    repository, monkeypatch, on_event_loop
+):
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000 if on_event_loop else 0)
+    repository.add("net", config=BATCHING.format(rows=4, options=""))
+    loaded, config = _load(repository)
+    model = Model(loaded, config)
+    try:
+        call = InferCall({"x": np.float32([[1, 2, 3, 4], [0, 0, 0, 0]])}, rows=2)
+        outputs = await model.infer(call)
+    finally:
+        await model.drain()
+        model.close()
+    assert outputs["y"].tolist() == [[3.0, 5.0, 7.0, 9.0], [1.0] * 4]
+    assert (model.statistics.inference_count, model.statistics.execution_count) == (2, 1)
+    assert model.statistics.success.count == 1
+
+
+def test_queue_and_instances_come_from_the_configuration(repository):
+    repository.add(
+        "net",
+        config=BATCHING.format(rows=4, options="default_queue_policy { max_queue_size: 5 }")
+        + "instance_group { count: 3 }",
+    )
+    loaded, _ = _load(repository)
+    assert loaded.config.instance_count == 3
+    assert loaded.config.dynamic_batching.max_queue_size == 5
