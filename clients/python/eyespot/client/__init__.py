@@ -1,0 +1,63 @@
+"""The client: pictures and arrays in, answers and explanations out."""
+
+from eyespot.client.asyncio_client import AsyncClient
+from eyespot.client.blocking_client import Client
+from eyespot.client.errors import (
+    AnswerError,
+    ClientError,
+    DeadlineExceededError,
+    EyespotError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    PictureError,
+    ResourceExhaustedError,
+    ServerError,
+    UnavailableError,
+    UnimplementedError,
+)
+from eyespot.client.explanation import Explanation
+from eyespot.client.values import (
+    Classification,
+    Duration,
+    InferResult,
+    MethodDescription,
+    ModelConfig,
+    ModelMetadata,
+    ModelStatistics,
+    ModelStatus,
+    ParameterDescription,
+    ServerMetadata,
+    TensorMetadata,
+)
+
+__all__ = [
+    "AnswerError",
+    "AsyncClient",
+    "Classification",
+    "Client",
+    "ClientError",
+    "DeadlineExceededError",
+    "Duration",
+    "Explanation",
+    "EyespotError",
+    "FailedPreconditionError",
+    "InferResult",
+    "InternalError",
+    "InvalidArgumentError",
+    "MethodDescription",
+    "ModelConfig",
+    "ModelMetadata",
+    "ModelStatistics",
+    "ModelStatus",
+    "NotFoundError",
+    "ParameterDescription",
+    "PictureError",
+    "ResourceExhaustedError",
+    "ServerError",
+    "ServerMetadata",
+    "TensorMetadata",
+    "UnavailableError",
+    "UnimplementedError",
+]

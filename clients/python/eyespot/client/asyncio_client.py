@@ -1,0 +1,288 @@
+"""The client for asyncio: the blocking one's methods, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from eyespot.client.channel import (
+    CHANNEL_OPTIONS,
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT,
+    Stubs,
+    server_address,
+)
+from eyespot.client.errors import closed_error, server_error
+from eyespot.client.explanation import Explanation
+from eyespot.client.operations import Inputs, Operations
+from eyespot.client.pictures import Images
+from eyespot.client.requests import Target
+from eyespot.client.steps import (
+    Call,
+    Outcome,
+    Pause,
+    Result,
+    RetryPolicy,
+    Step,
+    Steps,
+    resume,
+)
+from eyespot.client.values import (
+    Classification,
+    InferResult,
+    MethodDescription,
+    ModelConfig,
+    ModelMetadata,
+    ModelStatistics,
+    ModelStatus,
+    Parameter,
+    ServerMetadata,
+)
+
+
+class AsyncClient:
+    """Talks to one server from an event loop; closes as an asynchronous context manager.
+
+    Make it where the loop runs. Arguments and methods are those of `Client`, where each is
+    explained; pictures are read and prepared in worker threads.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: int = RetryPolicy.retries,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._operations = Operations(
+            timeout=timeout, policy=RetryPolicy(retries=retries), clock=clock
+        )
+        self._address = server_address(address)
+        self._sleep = sleep
+        self._is_closed = False
+        self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+        self._stubs = Stubs(self._channel)
+
+    async def infer(
+        self,
+        model_name: str,
+        inputs: Inputs,
+        *,
+        model_version: str = "",
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is the gRPC deadline
+    ) -> InferResult:
+        """Run a model."""
+        return await self._perform_all(
+            self._operations.infer(
+                model_name,
+                inputs,
+                model_version=model_version,
+                outputs=outputs,
+                timeout=timeout,
+            )
+        )
+
+    async def classify(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        top_k: int = 5,
+        model_version: str = "",
+        output: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[list[Classification]]:
+        """Name the likeliest classes of each picture, the likeliest first."""
+        return await self._perform_all(
+            self._operations.classify(
+                model_name,
+                images,
+                top_k=top_k,
+                model_version=model_version,
+                output=output,
+                timeout=timeout,
+            )
+        )
+
+    async def explain(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        method: str = "saliency",
+        target: Target | Sequence[Target] | None = None,
+        score: str = "logit",
+        channel_reduction: str = "max",
+        parameters: Mapping[str, Parameter] | None = None,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[Explanation]:
+        """Show which pixels of each picture made the model say so."""
+        return await self._perform_all(
+            self._operations.explain(
+                model_name,
+                images,
+                method=method,
+                target=target,
+                score=score,
+                channel_reduction=channel_reduction,
+                parameters=parameters,
+                model_version=model_version,
+                timeout=timeout,
+            )
+        )
+
+    async def server_live(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
+        """Whether the server is up; UnavailableError when it cannot be reached."""
+        return await self._perform_all(self._operations.server_live(timeout=timeout))
+
+    async def server_ready(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
+        """Whether every model is loaded, or known to be unavailable."""
+        return await self._perform_all(self._operations.server_ready(timeout=timeout))
+
+    async def model_ready(
+        self,
+        model_name: str,
+        *,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bool:
+        """Whether a model takes requests; `repository_index` tells why not."""
+        return await self._perform_all(
+            self._operations.model_ready(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    async def server_metadata(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> ServerMetadata:
+        """Tell who answers, and which extensions of the protocol it speaks."""
+        return await self._perform_all(self._operations.server_metadata(timeout=timeout))
+
+    async def model_metadata(
+        self,
+        model_name: str,
+        *,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> ModelMetadata:
+        """Tell what goes into a model and what comes out."""
+        return await self._perform_all(
+            self._operations.model_metadata(
+                model_name, model_version=model_version, timeout=timeout
+            )
+        )
+
+    async def model_config(
+        self,
+        model_name: str,
+        *,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> ModelConfig:
+        """Tell how a model is configured: its batches, preprocessing rule and labels."""
+        return await self._perform_all(
+            self._operations.model_config(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    async def statistics(
+        self,
+        model_name: str = "",
+        *,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[ModelStatistics]:
+        """Count what a model, or with an empty name each of them, has done."""
+        return await self._perform_all(
+            self._operations.statistics(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    async def repository_index(
+        self,
+        *,
+        ready_only: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[ModelStatus]:
+        """List the models of the repository with their state, and why one is not ready."""
+        return await self._perform_all(
+            self._operations.repository_index(ready_only=ready_only, timeout=timeout)
+        )
+
+    async def wait_while_loading(
+        self,
+        model_name: str,
+        *,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[ModelStatus]:
+        """Wait until a model, or one version of it, is loaded or known to be unavailable."""
+        return await self._perform_all(
+            self._operations.wait_while_loading(
+                model_name, model_version=model_version, timeout=timeout
+            )
+        )
+
+    async def list_methods(
+        self,
+        model_name: str,
+        *,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[MethodDescription]:
+        """List the saliency methods, their parameters, and whether they work for a model."""
+        return await self._perform_all(
+            self._operations.list_methods(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    async def close(self) -> None:
+        """Close the connection; calls that are under way are cancelled."""
+        self._is_closed = True
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._address!r})"
+
+    async def _perform_all(self, steps: Steps[Result]) -> Result:
+        outcome = Outcome()
+        while True:
+            try:
+                step = resume(steps, outcome)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            try:
+                outcome = Outcome(await self._perform(step))
+            except Exception as error:  # the operation decides what becomes of it
+                outcome = Outcome(error=error)
+
+    async def _perform(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return await self._sleep(step.seconds)
+        if isinstance(step, Call):
+            if self._is_closed:
+                raise closed_error(self)
+            try:
+                return await self._stubs.start(step)
+            except grpc.RpcError as error:
+                raise server_error(error) from error
+        return await asyncio.to_thread(step.function)

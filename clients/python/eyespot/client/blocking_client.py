@@ -1,0 +1,305 @@
+"""The client for ordinary Python: each method returns when the answer is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from eyespot.client.channel import (
+    CHANNEL_OPTIONS,
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT,
+    Stubs,
+    server_address,
+)
+from eyespot.client.errors import closed_error, server_error
+from eyespot.client.explanation import Explanation
+from eyespot.client.operations import Inputs, Operations
+from eyespot.client.pictures import Images
+from eyespot.client.requests import Target
+from eyespot.client.steps import (
+    Call,
+    Outcome,
+    Pause,
+    Result,
+    RetryPolicy,
+    Step,
+    Steps,
+    resume,
+)
+from eyespot.client.values import (
+    Classification,
+    InferResult,
+    MethodDescription,
+    ModelConfig,
+    ModelMetadata,
+    ModelStatistics,
+    ModelStatus,
+    Parameter,
+    ServerMetadata,
+)
+
+
+class Client:
+    """Talks to one server; may be shared by threads, and closes as a context manager.
+
+    Every method takes `timeout`, the seconds within which it must have ended, retries
+    included; None means the client's own timeout, `math.inf` none at all. What it raises
+    is an `EyespotError`. While the server is unavailable it is asked again.
+
+    Args:
+        address: HOST or HOST:PORT of the server; the port is 8001 unless told.
+        timeout: Seconds for a method that is given no timeout; None sets no deadline.
+        retries: How often an unavailable server is asked again, after pauses that grow
+            from 0.2 s to 5 s; 0 never asks again.
+        clock: Seconds that never run backwards.
+        sleep: Waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: int = RetryPolicy.retries,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._operations = Operations(
+            timeout=timeout, policy=RetryPolicy(retries=retries), clock=clock
+        )
+        self._address = server_address(address)
+        self._sleep = sleep
+        self._is_closed = False
+        self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+        self._stubs = Stubs(self._channel)
+
+    def infer(
+        self,
+        model_name: str,
+        inputs: Inputs,
+        *,
+        model_version: str = "",
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> InferResult:
+        """Run a model; works with every server of the Open Inference Protocol v2.
+
+        Args:
+            model_name: Of the server's repository.
+            inputs: An array, or a dict of arrays for a model with several inputs: sent
+                in one request as they are, the batch dimension first, cast only where
+                nothing is lost. Or a picture (PIL image or path), or a list of pictures
+                and rows: prepared by the model's own rule, sent in as many requests as
+                its max_batch_size asks for, and the answers joined in order.
+            model_version: The newest when empty.
+            outputs: Names of the outputs wanted; all when None.
+            timeout: In seconds.
+        """
+        return self._perform_all(
+            self._operations.infer(
+                model_name,
+                inputs,
+                model_version=model_version,
+                outputs=outputs,
+                timeout=timeout,
+            )
+        )
+
+    def classify(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        top_k: int = 5,
+        model_version: str = "",
+        output: str | None = None,
+        timeout: float | None = None,
+    ) -> list[list[Classification]]:
+        """Name the likeliest classes of each picture, the likeliest first.
+
+        Args:
+            model_name: A model whose output is logits, one per class.
+            images: As in `infer`, or an array: a row, or a batch of any length.
+            top_k: How many classes for each picture.
+            model_version: The newest when empty.
+            output: Name of the logits, needed when several outputs could be them.
+            timeout: In seconds.
+        """
+        return self._perform_all(
+            self._operations.classify(
+                model_name,
+                images,
+                top_k=top_k,
+                model_version=model_version,
+                output=output,
+                timeout=timeout,
+            )
+        )
+
+    def explain(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        method: str = "saliency",
+        target: Target | Sequence[Target] | None = None,
+        score: str = "logit",
+        channel_reduction: str = "max",
+        parameters: Mapping[str, Parameter] | None = None,
+        model_version: str = "",
+        timeout: float | None = None,
+    ) -> list[Explanation]:
+        """Show which pixels of each picture made the model say so.
+
+        Args:
+            model_name: A model that was exported with its original.
+            images: As in `classify`.
+            method: A name from `list_methods`.
+            target: Class index or label to explain: one for all pictures, or one for
+                each; None explains each picture's top class.
+            score: What is differentiated: "logit", "probability" (softmax),
+                "binary_logit" (the class against all others) or "binary_probability".
+            channel_reduction: "max" (largest magnitude), "mean" (signed) or "none".
+            parameters: Of the method.
+            model_version: The newest when empty.
+            timeout: In seconds.
+        """
+        return self._perform_all(
+            self._operations.explain(
+                model_name,
+                images,
+                method=method,
+                target=target,
+                score=score,
+                channel_reduction=channel_reduction,
+                parameters=parameters,
+                model_version=model_version,
+                timeout=timeout,
+            )
+        )
+
+    def server_live(self, *, timeout: float | None = None) -> bool:
+        """Whether the server is up; UnavailableError when it cannot be reached."""
+        return self._perform_all(self._operations.server_live(timeout=timeout))
+
+    def server_ready(self, *, timeout: float | None = None) -> bool:
+        """Whether every model is loaded, or known to be unavailable."""
+        return self._perform_all(self._operations.server_ready(timeout=timeout))
+
+    def model_ready(
+        self, model_name: str, *, model_version: str = "", timeout: float | None = None
+    ) -> bool:
+        """Whether a model takes requests; `repository_index` tells why not."""
+        return self._perform_all(
+            self._operations.model_ready(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    def server_metadata(self, *, timeout: float | None = None) -> ServerMetadata:
+        """Tell who answers, and which extensions of the protocol it speaks."""
+        return self._perform_all(self._operations.server_metadata(timeout=timeout))
+
+    def model_metadata(
+        self, model_name: str, *, model_version: str = "", timeout: float | None = None
+    ) -> ModelMetadata:
+        """Tell what goes into a model and what comes out."""
+        return self._perform_all(
+            self._operations.model_metadata(
+                model_name, model_version=model_version, timeout=timeout
+            )
+        )
+
+    def model_config(
+        self, model_name: str, *, model_version: str = "", timeout: float | None = None
+    ) -> ModelConfig:
+        """Tell how a model is configured: its batches, preprocessing rule and labels."""
+        return self._perform_all(
+            self._operations.model_config(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    def statistics(
+        self, model_name: str = "", *, model_version: str = "", timeout: float | None = None
+    ) -> list[ModelStatistics]:
+        """Count what a model, or with an empty name each of them, has done."""
+        return self._perform_all(
+            self._operations.statistics(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    def repository_index(
+        self, *, ready_only: bool = False, timeout: float | None = None
+    ) -> list[ModelStatus]:
+        """List the models of the repository with their state, and why one is not ready."""
+        return self._perform_all(
+            self._operations.repository_index(ready_only=ready_only, timeout=timeout)
+        )
+
+    def wait_while_loading(
+        self, model_name: str, *, model_version: str = "", timeout: float | None = None
+    ) -> list[ModelStatus]:
+        """Wait until a model, or one version of it, is loaded or known to be unavailable.
+
+        Returns:
+            Its versions as they are then; one is still loading if the timeout has passed.
+            None, if there is no such model.
+        """
+        return self._perform_all(
+            self._operations.wait_while_loading(
+                model_name, model_version=model_version, timeout=timeout
+            )
+        )
+
+    def list_methods(
+        self, model_name: str, *, model_version: str = "", timeout: float | None = None
+    ) -> list[MethodDescription]:
+        """List the saliency methods, their parameters, and whether they work for a model."""
+        return self._perform_all(
+            self._operations.list_methods(model_name, model_version=model_version, timeout=timeout)
+        )
+
+    def close(self) -> None:
+        """Close the connection; calls that are under way are cancelled."""
+        self._is_closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._address!r})"
+
+    def _perform_all(self, steps: Steps[Result]) -> Result:
+        outcome = Outcome()
+        while True:
+            try:
+                step = resume(steps, outcome)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            try:
+                outcome = Outcome(self._perform(step))
+            except Exception as error:  # the operation decides what becomes of it
+                outcome = Outcome(error=error)
+
+    def _perform(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return self._sleep(step.seconds)
+        if isinstance(step, Call):
+            if self._is_closed:
+                raise closed_error(self)
+            try:
+                return self._stubs.start(step)
+            except grpc.RpcError as error:
+                raise server_error(error) from error
+        return step.function()

@@ -1,0 +1,121 @@
+"""What can go wrong between a call and its answer, and who has to act.
+
+EyespotError
+├── ClientError                 nothing was sent: the call itself must change
+│   └── PictureError            a picture that cannot be read, prepared or drawn
+├── AnswerError                 the server's answer breaks the protocol
+└── ServerError                 a call ended with a gRPC status: `code`, `details`
+    ├── InvalidArgumentError    INVALID_ARGUMENT     the request does not fit the model
+    ├── NotFoundError           NOT_FOUND            no such model or version
+    ├── UnavailableError        UNAVAILABLE          not reached, or not now; was retried
+    ├── DeadlineExceededError   DEADLINE_EXCEEDED    `timeout` has passed
+    ├── ResourceExhaustedError  RESOURCE_EXHAUSTED   too many wait, or too large
+    ├── FailedPreconditionError FAILED_PRECONDITION  the model cannot do that
+    ├── UnimplementedError      UNIMPLEMENTED        the server cannot do that
+    └── InternalError           INTERNAL             a fault of the server
+
+Any other status is a plain ServerError.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import grpc
+
+
+class EyespotError(Exception):
+    """Everything that the client raises on purpose."""
+
+
+class ClientError(EyespotError):
+    """The call cannot be sent as it is; says what was expected and found."""
+
+
+class PictureError(ClientError):
+    """A picture cannot be read, prepared for the model, or drawn upon."""
+
+
+class AnswerError(EyespotError):
+    """The answer does not hold what the protocol promises."""
+
+
+class ServerError(EyespotError):
+    """A call ended with a status other than OK.
+
+    Attributes:
+        code: The gRPC status.
+        details: What the server, or gRPC itself, said about it.
+    """
+
+    status: ClassVar[grpc.StatusCode | None] = None
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(code, details)
+        self.code = code
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.details}"
+
+
+class InvalidArgumentError(ServerError):
+    """The request does not fit the model; the details name what was expected and found."""
+
+    status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(ServerError):
+    """The server has no such model or version."""
+
+    status = grpc.StatusCode.NOT_FOUND
+
+
+class UnavailableError(ServerError):
+    """The server was not reached, or cannot take the call now; every retry is used up."""
+
+    status = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceededError(ServerError):
+    """No answer came within the timeout."""
+
+    status = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class ResourceExhaustedError(ServerError):
+    """A bound was reached: requests that wait, or the size of one."""
+
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class FailedPreconditionError(ServerError):
+    """The model is not one that can do this, such as explain without an original."""
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class UnimplementedError(ServerError):
+    """The server does not offer this call."""
+
+    status = grpc.StatusCode.UNIMPLEMENTED
+
+
+class InternalError(ServerError):
+    """A fault of the server, told in full in its log."""
+
+    status = grpc.StatusCode.INTERNAL
+
+
+def closed_error(client: object) -> ClientError:
+    """Say that a client can make no more calls."""
+    return ClientError(f"{client!r} is closed: make a new one")
+
+
+_BY_STATUS = {error.status: error for error in ServerError.__subclasses__()}
+
+
+def server_error(error: Any) -> ServerError:
+    """Translate what a blocking or an asyncio gRPC call raised; the only place for it."""
+    code = error.code()
+    return _BY_STATUS.get(code, ServerError)(code, error.details() or "")

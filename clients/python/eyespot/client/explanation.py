@@ -1,0 +1,207 @@
+"""What was explained in one picture, as numbers and as a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from eyespot.client import overlay
+from eyespot.client.answers import read_attributions
+from eyespot.client.errors import PictureError
+from eyespot.client.pictures import Picture, load_picture
+from eyespot.client.values import ModelConfig
+from eyespot.v1 import explain_pb2, model_config_pb2
+from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.tensors import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """How much each pixel of one picture spoke for the target.
+
+    Attributes:
+        attributions: (H, W), or (H, W, C) where the channels were not reduced.
+        target: Index of the class that is explained.
+        label: Of the target; empty when the model has no labels.
+        score: The number that was differentiated, for this picture.
+        reports: What the method told beside the attributions.
+        score_name: Which number it is, such as "logit".
+        pixels: The picture as the model saw it, (H, W, C), where the input is pixels.
+        preprocessing: The rule that brings another picture to the same place.
+    """
+
+    attributions: NDArray[np.float32]
+    target: int
+    label: str
+    score: float
+    reports: Mapping[str, float]
+    model_name: str
+    model_version: str
+    method: str
+    channel_reduction: str
+    score_name: str = "logit"
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    preprocessing: PreprocessingRule | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        label = f" {self.label!r}" if self.label else ""
+        return (
+            f"Explanation({self.method} of {self.model_name} version {self.model_version}, "
+            f"target {self.target}{label}, {self.score_name} {self.score:.4g}, "
+            f"attributions {self.attributions.shape})"
+        )
+
+    def overlay(
+        self, image: Picture | None = None, *, legend: bool = True, size: int = 320
+    ) -> Image.Image:
+        """Draw the attributions over a pale copy of the picture, with the picture beside it.
+
+        Magnitudes go from nothing over yellow to violet, signed values from blue to red.
+        The scale ends at the 99th percentile of the magnitudes, so that a few outliers do
+        not drown the rest; nothing is smoothed.
+
+        Args:
+            image: What to draw upon, put in place by the model's rule; the pixels that
+                the model saw when None.
+            legend: Whether the picture stands on the left, and class, score and scale are
+                written around both; without, it is the attributions over the pale copy alone.
+            size: The shorter side is enlarged to about so many pixels where it is smaller.
+
+        Raises:
+            PictureError: The attributions are no map of a picture, or there is none.
+        """
+        if self.attributions.ndim not in (2, 3):
+            raise PictureError(
+                f"attributions of shape {self.attributions.shape} are no map of a picture; "
+                "expected (H, W) or (H, W, C)"
+            )
+        return overlay.draw(
+            self.attributions,
+            self._background(image),
+            title=self.label or f"class {self.target}",
+            subtitle=self._subtitle(),
+            # Only the largest magnitude of the channels may lack a sign.
+            is_signed=self.channel_reduction != "max" or bool((self.attributions < 0).any()),
+            is_legend_drawn=legend,
+            size=size,
+        )
+
+    def save(self, path: str | os.PathLike[str], *, image: Picture | None = None) -> None:
+        """Write the overlay to a file, in the format that its suffix names.
+
+        Raises:
+            PictureError: As `overlay`, the suffix names no format, or the file cannot be
+                written, such as into a folder that is not there.
+        """
+        drawn = self.overlay(image)
+        try:
+            drawn.save(path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PictureError(f"{os.fspath(path)} cannot be written: {reason}") from error
+        except ValueError as error:
+            raise PictureError(f"{os.fspath(path)}: {error}") from error
+
+    def picture(self) -> Image.Image:
+        """Give the picture as the model saw it.
+
+        Raises:
+            PictureError: The model does not take pixels.
+        """
+        if self.pixels is None:
+            raise PictureError(
+                "the model does not take pixels: give the picture to draw upon as `image`"
+            )
+        return self._to_image(self.pixels)
+
+    def _background(self, image: Picture | None) -> Image.Image:
+        height, width = self.attributions.shape[:2]
+        if image is None:
+            return self.picture()
+        loaded = load_picture(image)
+        if loaded.size == (width, height):
+            return loaded.convert("RGB")
+        if self.preprocessing is not None:
+            loaded = self._to_image(self.preprocessing.apply(loaded))
+        return loaded.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+
+    def _to_image(self, pixels: NDArray[np.uint8]) -> Image.Image:
+        if pixels.shape[-1] == 1:
+            return Image.fromarray(pixels[..., 0]).convert("RGB")
+        is_reversed = self.preprocessing is not None and self.preprocessing.color_order == "BGR"
+        return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1] if is_reversed else pixels))
+
+    def _subtitle(self) -> str:
+        version = f" v{self.model_version}" if self.model_version else ""
+        said = f"{self.score_name} {self.score:.4g}, {self.method} of {self.model_name}{version}"
+        if self.channel_reduction == "max":
+            return said
+        return f"{said}, channel reduction {self.channel_reduction}"
+
+
+def read_explanations(
+    response: explain_pb2.ExplainResponse,
+    inputs: Array,
+    config: ModelConfig,
+    *,
+    score_name: str,
+    channel_reduction: str,
+) -> list[Explanation]:
+    """Read the answer for the rows of one request, which were `inputs`."""
+    attributions = read_attributions(response)  # (B, ...) in the input's axis order
+    axis = _channel_axis(inputs, config)
+    maps = [_as_map(row, axis, is_reduced=channel_reduction != "none") for row in attributions]
+    return [
+        Explanation(
+            attributions=maps[number],
+            target=row.target,
+            label=row.label,
+            score=row.score,
+            reports=dict(row.reports),
+            model_name=response.model_name,
+            model_version=response.model_version,
+            method=response.method,
+            channel_reduction=channel_reduction,
+            score_name=score_name,
+            pixels=_pixels(inputs[number], axis),
+            preprocessing=config.preprocessing,
+        )
+        for number, row in enumerate(response.rows)
+    ]
+
+
+def _channel_axis(inputs: Array, config: ModelConfig) -> int | None:
+    """Which axis of one row has the channels; None when a row is no picture."""
+    if inputs.ndim != 4:
+        return None
+    if config.preprocessing is not None:
+        return 2
+    told = config.message.input[0].format if config.message.input else None
+    if told == model_config_pb2.ModelInput.FORMAT_NHWC:
+        return 2
+    if told == model_config_pb2.ModelInput.FORMAT_NCHW:
+        return 0
+    # Not told: few values are channels; in doubt they come first, as PyTorch has them.
+    return 2 if inputs.shape[3] in (1, 3, 4) and inputs.shape[1] not in (1, 3, 4) else 0
+
+
+def _as_map(row: Array, axis: int | None, *, is_reduced: bool) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = row.astype(np.float32, copy=False)
+    if axis is None or values.ndim != 3:
+        return values
+    if is_reduced:
+        return values.squeeze(axis)  # -> (H, W)
+    return np.moveaxis(values, axis, 2)  # -> (H, W, C)
+
+
+def _pixels(row: Array, axis: int | None) -> NDArray[np.uint8] | None:
+    """One row of the input as a picture, if that is what it is."""
+    if axis is None or row.dtype != np.uint8:
+        return None
+    pixels = np.moveaxis(row, axis, 2).astype(np.uint8, copy=False)
+    return pixels if pixels.shape[2] in (1, 3) else None

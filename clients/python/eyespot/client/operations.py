@@ -1,0 +1,344 @@
+"""What a client can do, as steps that either kind of client performs.
+
+The metadata and the configuration of a model are asked for once and kept by
+(model_name, model_version). They are forgotten when the server refuses a request that was
+built on them, because the model may have been replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from eyespot.client import answers, requests
+from eyespot.client.errors import (
+    ClientError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnimplementedError,
+)
+from eyespot.client.explanation import Explanation, read_explanations
+from eyespot.client.pictures import Images, Picture, as_rows, loader
+from eyespot.client.requests import Target
+from eyespot.client.steps import Deadline, Pause, RetryPolicy, Steps, Work, send
+from eyespot.client.values import (
+    Classification,
+    InferResult,
+    MethodDescription,
+    ModelConfig,
+    ModelMetadata,
+    ModelStatistics,
+    ModelStatus,
+    Parameter,
+    ServerMetadata,
+)
+from eyespot.v1 import explain_pb2, inference_pb2, model_config_pb2
+from eyespot.v1.tensors import Array
+
+Inputs: TypeAlias = Mapping[str, Array] | Images
+
+# Rows in one request to a server that names no bound.
+_DEFAULT_BATCH_SIZE = 32
+# Between two looks at a model that is being loaded.
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some of the rows of one call, still to be loaded."""
+
+    start: int
+    stop: int
+    load: Callable[[], Array]
+
+
+class Operations:
+    """The operations on one server, and what is known of its models.
+
+    Args:
+        timeout: Seconds that one operation may take, unless it is given its own.
+        policy: How an unavailable server is asked again.
+        clock: Seconds that never run backwards.
+    """
+
+    def __init__(
+        self, *, timeout: float | None, policy: RetryPolicy, clock: Callable[[], float]
+    ) -> None:
+        self._timeout = timeout
+        self._policy = policy
+        self._clock = clock
+        self._metadata: dict[tuple[str, str], ModelMetadata] = {}
+        self._configs: dict[tuple[str, str], ModelConfig] = {}
+
+    def infer(
+        self,
+        model_name: str,
+        inputs: Inputs,
+        *,
+        model_version: str,
+        outputs: Sequence[str] | None,
+        timeout: float | None,
+    ) -> Steps[InferResult]:
+        """Send arrays as they are, in one request; pictures in as many as they need."""
+        deadline = self._deadline(timeout)
+        metadata = yield from self._metadata_of(model_name, model_version, deadline)
+        if isinstance(inputs, np.ndarray | Mapping):
+            arrays = requests.by_name(inputs, metadata)
+            return (
+                yield from self._infer_once(
+                    arrays,
+                    metadata,
+                    model_version=model_version,
+                    outputs=outputs,
+                    deadline=deadline,
+                )
+            )
+        return (
+            yield from self._infer_rows(
+                inputs, metadata, model_version=model_version, outputs=outputs, deadline=deadline
+            )
+        )
+
+    def classify(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        top_k: int,
+        model_version: str,
+        output: str | None,
+        timeout: float | None,
+    ) -> Steps[list[list[Classification]]]:
+        """Infer, and rank the classes of each row."""
+        deadline = self._deadline(timeout)
+        metadata = yield from self._metadata_of(model_name, model_version, deadline)
+        name = answers.logits_name(metadata, output)
+        result = yield from self._infer_rows(
+            images, metadata, model_version=model_version, outputs=[name], deadline=deadline
+        )
+        config = yield from self._config_of(model_name, model_version, deadline)
+        return answers.classify(result.outputs[name], config.labels, top_k=top_k)
+
+    def explain(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        method: str,
+        target: Target | Sequence[Target] | None,
+        score: str,
+        channel_reduction: str,
+        parameters: Mapping[str, Parameter] | None,
+        model_version: str,
+        timeout: float | None,
+    ) -> Steps[list[Explanation]]:
+        """Ask which elements of each row made the model say so."""
+        deadline = self._deadline(timeout)
+        metadata = yield from self._metadata_of(model_name, model_version, deadline)
+        config = yield from self._config_of(model_name, model_version, deadline)
+        rows = as_rows(images, len(requests.only_input(metadata).shape))
+        targets = requests.as_targets(target)
+        if len(targets) not in (0, 1, len(rows)):
+            raise ClientError(
+                f"target is one for all rows or one per row: found {len(targets)} "
+                f"for {len(rows)} rows"
+            )
+        explanations: list[Explanation] = []
+        for batch in _batches(rows, config):
+            array = yield Work(batch.load)
+            request = requests.explain_request(
+                requests.by_name(array, metadata),
+                metadata,
+                model_version=model_version,
+                method=method,
+                targets=requests.targets_of_rows(targets, batch.start, batch.stop),
+                score=score,
+                channel_reduction=channel_reduction,
+                parameters=parameters or {},
+            )
+            response = yield from self._send_built("Explain", request, deadline)
+            explanations += read_explanations(
+                response,
+                array,
+                config,
+                score_name=score,
+                channel_reduction=channel_reduction,
+            )
+        return explanations
+
+    def server_live(self, *, timeout: float | None) -> Steps[bool]:
+        """Is the process up and answering?"""
+        request = inference_pb2.ServerLiveRequest()
+        return bool((yield from self._send("ServerLive", request, timeout)).live)
+
+    def server_ready(self, *, timeout: float | None) -> Steps[bool]:
+        """Is every model loaded, or known to be unavailable?"""
+        request = inference_pb2.ServerReadyRequest()
+        return bool((yield from self._send("ServerReady", request, timeout)).ready)
+
+    def model_ready(
+        self, model_name: str, *, model_version: str, timeout: float | None
+    ) -> Steps[bool]:
+        """Can this model take requests?"""
+        request = inference_pb2.ModelReadyRequest(name=model_name, version=model_version)
+        return bool((yield from self._send("ModelReady", request, timeout)).ready)
+
+    def server_metadata(self, *, timeout: float | None) -> Steps[ServerMetadata]:
+        """Ask who is answering."""
+        request = inference_pb2.ServerMetadataRequest()
+        return answers.read_server_metadata(
+            (yield from self._send("ServerMetadata", request, timeout))
+        )
+
+    def model_metadata(
+        self, model_name: str, *, model_version: str, timeout: float | None
+    ) -> Steps[ModelMetadata]:
+        """Ask anew, and keep the answer."""
+        self._metadata.pop((model_name, model_version), None)
+        return (yield from self._metadata_of(model_name, model_version, self._deadline(timeout)))
+
+    def model_config(
+        self, model_name: str, *, model_version: str, timeout: float | None
+    ) -> Steps[ModelConfig]:
+        """Ask anew; a server that does not tell configurations is an error here."""
+        request = inference_pb2.ModelConfigRequest(name=model_name, version=model_version)
+        config = answers.read_model_config((yield from self._send("ModelConfig", request, timeout)))
+        self._configs[model_name, model_version] = config
+        return config
+
+    def statistics(
+        self, model_name: str, *, model_version: str, timeout: float | None
+    ) -> Steps[list[ModelStatistics]]:
+        """Ask for the counters of one model, or of all."""
+        request = inference_pb2.ModelStatisticsRequest(name=model_name, version=model_version)
+        return answers.read_statistics((yield from self._send("ModelStatistics", request, timeout)))
+
+    def repository_index(
+        self, *, ready_only: bool, timeout: float | None
+    ) -> Steps[list[ModelStatus]]:
+        """Ask what lies in the repository."""
+        request = inference_pb2.RepositoryIndexRequest(ready=ready_only)
+        return answers.read_index((yield from self._send("RepositoryIndex", request, timeout)))
+
+    def wait_while_loading(
+        self, model_name: str, *, model_version: str, timeout: float | None
+    ) -> Steps[list[ModelStatus]]:
+        """Look at the repository until none of the model's versions in question is loading."""
+        deadline = self._deadline(timeout)
+        request = inference_pb2.RepositoryIndexRequest()
+        while True:
+            response = yield from send(
+                "RepositoryIndex", request, deadline=deadline, policy=self._policy
+            )
+            models = [
+                model
+                for model in answers.read_index(response)
+                if model.name == model_name and model_version in ("", model.version)
+            ]
+            is_loading = any(model.is_loading for model in models)
+            if not is_loading or not deadline.leaves(_POLL_SECONDS):
+                return models
+            yield Pause(_POLL_SECONDS)
+
+    def list_methods(
+        self, model_name: str, *, model_version: str, timeout: float | None
+    ) -> Steps[list[MethodDescription]]:
+        """Ask which saliency methods work for a model."""
+        request = explain_pb2.ListMethodsRequest(model_name=model_name, model_version=model_version)
+        return answers.read_methods((yield from self._send("ListMethods", request, timeout)))
+
+    def _infer_rows(
+        self,
+        images: Images,
+        metadata: ModelMetadata,
+        *,
+        model_version: str,
+        outputs: Sequence[str] | None,
+        deadline: Deadline,
+    ) -> Steps[InferResult]:
+        config = yield from self._config_of(metadata.name, model_version, deadline)
+        rows = as_rows(images, len(requests.only_input(metadata).shape))
+        results: list[InferResult] = []
+        for batch in _batches(rows, config):
+            array = yield Work(batch.load)
+            arrays = requests.by_name(array, metadata)
+            result = yield from self._infer_once(
+                arrays, metadata, model_version=model_version, outputs=outputs, deadline=deadline
+            )
+            results.append(result)
+        return answers.join(results)
+
+    def _infer_once(
+        self,
+        arrays: Mapping[str, Array],
+        metadata: ModelMetadata,
+        *,
+        model_version: str,
+        outputs: Sequence[str] | None,
+        deadline: Deadline,
+    ) -> Steps[InferResult]:
+        request = requests.infer_request(
+            arrays, metadata, model_version=model_version, outputs=outputs
+        )
+        return answers.read_infer((yield from self._send_built("ModelInfer", request, deadline)))
+
+    def _metadata_of(
+        self, model_name: str, model_version: str, deadline: Deadline
+    ) -> Steps[ModelMetadata]:
+        key = (model_name, model_version)
+        if key not in self._metadata:
+            request = inference_pb2.ModelMetadataRequest(name=model_name, version=model_version)
+            response = yield from send(
+                "ModelMetadata", request, deadline=deadline, policy=self._policy
+            )
+            # Not every server repeats the name.
+            self._metadata[key] = replace(answers.read_model_metadata(response), name=model_name)
+        return self._metadata[key]
+
+    def _config_of(
+        self, model_name: str, model_version: str, deadline: Deadline
+    ) -> Steps[ModelConfig]:
+        """Like `_metadata_of`; ModelConfig is an extension that a server may lack."""
+        key = (model_name, model_version)
+        if key not in self._configs:
+            request = inference_pb2.ModelConfigRequest(name=model_name, version=model_version)
+            try:
+                response = yield from send(
+                    "ModelConfig", request, deadline=deadline, policy=self._policy
+                )
+            except UnimplementedError:
+                config = model_config_pb2.ModelConfig(
+                    name=model_name, max_batch_size=_DEFAULT_BATCH_SIZE
+                )
+                response = inference_pb2.ModelConfigResponse(config=config)
+            self._configs[key] = replace(answers.read_model_config(response), name=model_name)
+        return self._configs[key]
+
+    def _send(self, method: str, request: Any, timeout: float | None) -> Steps[Any]:
+        deadline = self._deadline(timeout)
+        return (yield from send(method, request, deadline=deadline, policy=self._policy))
+
+    def _send_built(self, method: str, request: Any, deadline: Deadline) -> Steps[Any]:
+        """Send what was built on the model's metadata."""
+        try:
+            return (yield from send(method, request, deadline=deadline, policy=self._policy))
+        except (InvalidArgumentError, NotFoundError):
+            key = (request.model_name, request.model_version)
+            self._metadata.pop(key, None)
+            self._configs.pop(key, None)
+            raise
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout, self._clock)
+
+
+def _batches(rows: Sequence[Picture | Array], config: ModelConfig) -> Iterator[_Batch]:
+    size = max(config.max_batch_size, 1)
+    for start in range(0, len(rows), size):
+        stop = min(start + size, len(rows))
+        yield _Batch(
+            start, stop, loader(rows[start:stop], config.preprocessing, model_name=config.name)
+        )

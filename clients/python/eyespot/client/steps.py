@@ -1,0 +1,134 @@
+"""What the blocking and the asyncio client have in common: all but the await.
+
+An operation is a generator that yields steps - send this, wait so long, do this work -
+and is sent each step's outcome. It knows neither channels nor event loops. A client
+performs the steps in its own way and returns what the operation returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from eyespot.client.errors import ClientError, UnavailableError
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Call:
+    """Send a request.
+
+    Attributes:
+        method: Of the inference or the explain service; no name is in both.
+        timeout: In seconds; None sets no deadline.
+    """
+
+    method: str
+    request: Message
+    timeout: float | None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait before the next step."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """Do something that takes processor time or reads files."""
+
+    function: Callable[[], Any]
+
+
+Step: TypeAlias = Call | Pause | Work
+Steps: TypeAlias = Generator[Step, Any, Result]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step; before the first, nothing."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+def resume(steps: Steps[Any], outcome: Outcome) -> Step:
+    """Tell an operation what came of its step and take the next.
+
+    Raises:
+        StopIteration: The operation is done; its `value` is the result.
+    """
+    if outcome.error is not None:
+        return steps.throw(outcome.error)
+    return steps.send(outcome.value)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often, and after what pauses, an unavailable server is asked again.
+
+    The pauses double from the first to the longest; each is shortened at random to
+    between its half and its whole, so that many clients do not return at once.
+
+    Attributes:
+        retries: Calls after the first; 0 never asks again.
+        random: Gives numbers in [0, 1).
+    """
+
+    retries: int = 6
+    first_pause_seconds: float = 0.2
+    longest_pause_seconds: float = 5.0
+    random: Callable[[], float] = field(default=random.random, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise ClientError(f"retries must be at least 0, found {self.retries}")
+
+    def pause(self, attempt: int) -> float:
+        """Seconds between call number `attempt` (from 0) and the next."""
+        whole = min(self.first_pause_seconds * 2.0**attempt, self.longest_pause_seconds)
+        return whole * (1 + self.random()) / 2
+
+
+class Deadline:
+    """The moment at which an operation must have ended, however many calls it makes."""
+
+    def __init__(self, timeout: float | None, clock: Callable[[], float]) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ClientError(f"timeout must be a positive number of seconds, found {timeout}")
+        self._clock = clock
+        self._end = math.inf if timeout is None else clock() + timeout
+
+    def remaining(self) -> float | None:
+        """Seconds that are left; None when there is no end."""
+        return None if math.isinf(self._end) else max(self._end - self._clock(), 0.0)
+
+    def leaves(self, seconds: float) -> bool:
+        """Whether there is time for a pause and a call after it."""
+        remaining = self.remaining()
+        return remaining is None or remaining > seconds
+
+
+def send(method: str, request: Message, *, deadline: Deadline, policy: RetryPolicy) -> Steps[Any]:
+    """Call once, and again while the server is unavailable and there is time.
+
+    Every call of the two services may be repeated: none of them changes anything.
+    """
+    for attempt in itertools.count():
+        try:
+            return (yield Call(method, request, deadline.remaining()))
+        except UnavailableError:
+            pause = policy.pause(attempt)
+            if attempt >= policy.retries or not deadline.leaves(pause):
+                raise
+            yield Pause(pause)
+    raise AssertionError("unreachable: itertools.count never ends")

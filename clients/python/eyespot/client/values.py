@@ -1,0 +1,180 @@
+"""What the client's methods return: frozen values, in NumPy's and Python's own types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from eyespot.v1 import model_config_pb2
+from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.tensors import Array
+
+Parameter: TypeAlias = bool | int | float | str
+
+
+@dataclass(frozen=True, eq=False)
+class InferResult:
+    """The answer to one inference.
+
+    Attributes:
+        outputs: By name, in the order of the answer; the arrays may be read-only.
+        parameters: What the server told beside the tensors.
+    """
+
+    model_name: str
+    model_version: str
+    outputs: Mapping[str, Array]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(
+            f"{name}: {array.dtype} {array.shape}" for name, array in self.outputs.items()
+        )
+        return f"InferResult({self.model_name} version {self.model_version}, {outputs})"
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class for one picture; `label` is empty when the model has no labels."""
+
+    index: int
+    label: str
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class TensorMetadata:
+    """An input or output; -1 in the shape is a size known only at run time."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ServerMetadata:
+    """Who answers, and which extensions of the protocol it speaks."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What goes in and what comes out; shapes with the batch dimension."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The configuration in force.
+
+    Attributes:
+        max_batch_size: Rows in one request; 0 when the model takes no batches.
+        preprocessing: What happens to a picture before it is sent, if that is told.
+        labels: Of the classes, by index; empty when there are none.
+        message: All of it, as it came.
+    """
+
+    name: str
+    max_batch_size: int
+    preprocessing: PreprocessingRule | None
+    labels: tuple[str, ...] = field(repr=False)
+    message: model_config_pb2.ModelConfig = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model version of the repository; `reason` says why it is not ready."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes requests."""
+        return self.state == "READY"
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it will be ready, or known to be unavailable, without anyone's doing."""
+        return self.state == "LOADING"
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How often something happened and how long it took in total."""
+
+    count: int = 0
+    total_ns: int = 0
+
+    @property
+    def mean_ms(self) -> float:
+        """Milliseconds on average; 0 when it never happened."""
+        return self.total_ns / self.count / 1e6 if self.count else 0.0
+
+
+@dataclass(frozen=True)
+class ModelStatistics:
+    """Counters of one model version since it was loaded.
+
+    Attributes:
+        inference_count: Rows.
+        execution_count: Batches.
+        batch_counts: How many batches had this many rows.
+    """
+
+    name: str
+    version: str
+    inference_count: int
+    execution_count: int
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_infer: Duration
+    batch_counts: Mapping[int, int]
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Rows in a batch on average; 0 before the first."""
+        return self.inference_count / self.execution_count if self.execution_count else 0.0
+
+
+@dataclass(frozen=True)
+class ParameterDescription:
+    """One parameter of a method; None where there is no default or bound."""
+
+    name: str
+    type: str
+    description: str
+    default: Parameter | None
+    minimum: Parameter | None
+    maximum: Parameter | None
+
+
+@dataclass(frozen=True)
+class MethodDescription:
+    """A saliency method, and whether it works for the model.
+
+    Attributes:
+        paper: Authors and year.
+        reason: Why it is not available.
+        backend: What computes its gradients.
+    """
+
+    name: str
+    paper: str
+    is_available: bool
+    reason: str
+    backend: str
+    parameters: tuple[ParameterDescription, ...]

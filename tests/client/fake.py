@@ -1,0 +1,264 @@
+"""A server whose every answer is known by hand, and clients of both kinds in one form."""
+
+import asyncio
+import json
+import threading
+from concurrent import futures
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+
+from eyespot.client import AsyncClient, Client
+from eyespot.v1 import explain_pb2, model_config_pb2, services, tensors
+from eyespot.v1 import inference_pb2 as pb
+from eyespot.v1.preprocessing import PreprocessingRule
+
+# Pictures become 2x2 pixels; "colors" answers the sum of each colour as its logit.
+RULE = PreprocessingRule(
+    resize_size=(2, 2),
+    crop_size=None,
+    interpolation="nearest",
+    color_order="RGB",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+)
+LABELS = ["red", "green", "blue"]
+INPUTS = {
+    "colors": [("image", "UINT8", (-1, 2, 2, 3))],
+    "pair": [("a", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
+    "planes": [("x", "FP32", (-1, 1, 2, 3))],
+}
+OUTPUTS = {
+    "colors": [("logits", "FP32", (-1, 3))],
+    "pair": [("sum", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
+    "planes": [("y", "FP32", (-1, 6))],
+}
+
+
+class Servicer:
+    """Answers by hand; fails first with the statuses in `failures`; keeps each request."""
+
+    def __init__(self):
+        self.failures = []
+        self.requests = []
+        self.hold = threading.Event()
+        self.hold.set()
+        self.has_typed_contents = False
+        self.has_config = True
+        self.is_ready = False
+        self.looks_until_ready = 0
+        self.index = [("colors", "2", "READY", ""), ("torn", "1", "UNAVAILABLE", "torn file")]
+
+    def _begin(self, request, context):
+        self.requests.append(request)
+        self.hold.wait()
+        if self.failures:
+            context.abort(self.failures.pop(0), "on purpose")
+
+    def of(self, kind):
+        return [request for request in self.requests if isinstance(request, kind)]
+
+    def ServerLive(self, request, context):  # noqa: N802 - the protocol's names
+        self._begin(request, context)
+        return pb.ServerLiveResponse(live=True)
+
+    def ServerReady(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        return pb.ServerReadyResponse(ready=self.is_ready)
+
+    def ModelReady(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        return pb.ModelReadyResponse(ready=request.version in ("", "2"))
+
+    def ServerMetadata(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        return pb.ServerMetadataResponse(name="fake", version="7", extensions=["statistics"])
+
+    def ModelMetadata(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        if request.name not in INPUTS:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name}")
+        # Without the name, as some servers answer.
+        response = pb.ModelMetadataResponse(versions=["1", "2"], platform="hand")
+        for messages, told in (
+            (response.inputs, INPUTS[request.name]),
+            (response.outputs, OUTPUTS[request.name]),
+        ):
+            for name, datatype, shape in told:
+                messages.add(name=name, datatype=datatype, shape=shape)
+        return response
+
+    def ModelConfig(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        if not self.has_config:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no configurations here")
+        config = model_config_pb2.ModelConfig(name=request.name, max_batch_size=2)
+        if request.name == "colors":
+            for name, value in RULE.to_parameters().items():
+                config.parameters[name].string_value = value
+            config.parameters["labels"].string_value = json.dumps(LABELS)
+        return pb.ModelConfigResponse(config=config)
+
+    def ModelInfer(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        inputs = read_inputs(request)
+        if request.model_name == "colors":
+            outputs = {"logits": inputs["image"].sum(axis=(1, 2), dtype=np.float32)}
+        elif request.model_name == "planes":
+            outputs = {"y": inputs["x"].reshape(-1, 6)}
+        else:
+            outputs = {"sum": inputs["a"] + inputs["b"].astype(np.float32), "b": inputs["b"]}
+        wanted = [output.name for output in request.outputs] or list(outputs)
+        response = pb.ModelInferResponse(model_name=request.model_name, model_version="2")
+        response.parameters["queue_ms"].double_param = 0.5
+        for name in wanted:
+            array = outputs[name]
+            datatype = tensors.datatype_of(array.dtype)
+            output = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
+            if self.has_typed_contents:
+                field = tensors.DATATYPES[datatype].contents_field
+                getattr(output.contents, field).extend(array.ravel().tolist())
+            else:
+                response.raw_output_contents.append(tensors.encode(array, datatype))
+        return response
+
+    def ModelStatistics(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        response = pb.ModelStatisticsResponse()
+        counted = response.model_stats.add(
+            name="colors", version="2", inference_count=12, execution_count=5
+        )
+        counted.inference_stats.success.count = 8
+        counted.inference_stats.fail.count = 1
+        counted.inference_stats.queue.count = 8
+        counted.inference_stats.queue.ns = 16_000_000
+        batch = counted.batch_stats.add(batch_size=3)
+        batch.compute_infer.count = 4
+        return response
+
+    def RepositoryIndex(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        response = pb.RepositoryIndexResponse()
+        is_loading, self.looks_until_ready = self.looks_until_ready, self.looks_until_ready - 1
+        for name, version, state, reason in self.index:
+            if state == "READY" and is_loading > 0:
+                state = "LOADING"
+            if state == "READY" or not request.ready:
+                response.models.add(name=name, version=version, state=state, reason=reason)
+        return response
+
+    def Explain(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        [(_, array)] = read_inputs(request).items()
+        is_reduced = request.channel_reduction != explain_pb2.CHANNEL_REDUCTION_NONE
+        axis = 3 if request.model_name == "colors" else 1
+        attributions = array.astype(np.float32)
+        if is_reduced:
+            attributions = attributions.max(axis=axis, keepdims=True)
+        response = explain_pb2.ExplainResponse(
+            model_name=request.model_name, model_version="2", method=request.method
+        )
+        response.attributions.name = "attributions"
+        response.attributions.datatype = "FP32"
+        response.attributions.shape.extend(attributions.shape)
+        response.raw_output_contents.append(tensors.encode(attributions, "FP32"))
+        for row in range(len(array)):
+            targets = request.targets
+            target = targets[row if len(targets) > 1 else 0].index if targets else 2
+            explained = response.rows.add(target=target, label=LABELS[target], score=1.5)
+            explained.reports["steps"] = 3.0
+        return response
+
+    def ListMethods(self, request, context):  # noqa: N802
+        self._begin(request, context)
+        response = explain_pb2.ListMethodsResponse(backend="torch")
+        method = response.methods.add(name="smooth", paper="S et al. 2017", available=True)
+        parameter = method.parameters.add(name="n_steps", type="int64", description="steps")
+        parameter.default_value.int64_param = 50
+        parameter.minimum.int64_param = 1
+        response.methods.add(name="cam", available=False, reason="no convolution")
+        return response
+
+
+def read_inputs(request):
+    return {
+        tensor.name: tensors.decode(raw, datatype=tensor.datatype, shape=tensor.shape)
+        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+    }
+
+
+@contextmanager
+def serving(servicer):
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    for service in (services.INFERENCE_SERVICE, services.EXPLAIN_SERVICE):
+        server.add_generic_rpc_handlers((services.generic_handler(service, servicer),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        servicer.hold.set()
+        server.stop(None).wait()
+
+
+class Time:
+    """A clock that moves when someone sleeps, and only then."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.pauses = []
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    async def sleep_asynchronously(self, seconds):
+        self.sleep(seconds)
+
+
+class _Awaiting:
+    """An AsyncClient whose methods are called like a Client's."""
+
+    def __init__(self, address, **settings):
+        self._runner = asyncio.Runner()
+        try:
+            self._client = self._runner.run(self._make(address, settings))
+        except BaseException:
+            self._runner.close()
+            raise
+
+    async def _make(self, address, settings):
+        return AsyncClient(address, **settings)
+
+    def __getattr__(self, name):
+        method = getattr(self._client, name)
+        return lambda *args, **kwargs: self._runner.run(method(*args, **kwargs))
+
+    def __repr__(self):
+        return repr(self._client)
+
+    def shut(self):
+        self.close()
+        self._runner.close()
+
+
+@contextmanager
+def connecting(kind, address, *, time=None, **settings):
+    """A client of either kind, on a made-up time if one is given."""
+    if kind == "blocking":
+        if time is not None:
+            settings |= {"clock": time.clock, "sleep": time.sleep}
+        with Client(address, **settings) as client:
+            yield client
+        return
+    if time is not None:
+        settings |= {"clock": time.clock, "sleep": time.sleep_asynchronously}
+    client = _Awaiting(address, **settings)
+    try:
+        yield client
+    finally:
+        client.shut()

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from eyespot.client import AnswerError, ClientError
+from eyespot.client.answers import read_attributions
+from eyespot.v1 import explain_pb2
+
+
+def test_each_picture_gets_an_explanation(client, servicer, picture):
+    first, *_, last = client.explain("colors", [picture((1, 5, 2))] * 2 + [picture((9, 0, 0))])
+    assert first.attributions.tolist() == [[5, 5], [5, 5]]
+    assert last.attributions.tolist() == [[9, 9], [9, 9]]
+    assert (first.target, first.label, first.score) == (2, "blue", 1.5)
+    assert first.reports == {"steps": 3.0}
+    assert (first.model_name, first.model_version, first.method) == ("colors", "2", "saliency")
+    assert first.pixels.tolist() == [[[1, 5, 2]] * 2] * 2
+    requests = servicer.of(explain_pb2.ExplainRequest)
+    assert [request.inputs[0].shape[0] for request in requests] == [2, 1]
+    assert not requests[0].targets
+    assert requests[0].score == explain_pb2.SCORE_LOGIT
+    assert requests[0].channel_reduction == explain_pb2.CHANNEL_REDUCTION_MAX
+    assert repr(first) == (
+        "Explanation(saliency of colors version 2, target 2 'blue', logit 1.5, attributions (2, 2))"
+    )
+
+
+def test_everything_that_is_asked_for_travels(client, servicer, picture):
+    [explanation] = client.explain(
+        "colors",
+        picture("red"),
+        method="smooth",
+        target="green",
+        score="binary_probability",
+        channel_reduction="none",
+        parameters={"n_steps": 3, "noise": 0.5, "is_squared": True, "layer": "relu"},
+        model_version="2",
+    )
+    [request] = servicer.of(explain_pb2.ExplainRequest)
+    assert (request.method, request.model_version) == ("smooth", "2")
+    assert [target.label for target in request.targets] == ["green"]
+    assert request.score == explain_pb2.SCORE_BINARY_PROBABILITY
+    assert request.channel_reduction == explain_pb2.CHANNEL_REDUCTION_NONE
+    assert request.parameters["n_steps"].int64_param == 3
+    assert request.parameters["noise"].double_param == 0.5
+    assert request.parameters["is_squared"].bool_param is True
+    assert request.parameters["layer"].string_param == "relu"
+    assert explanation.attributions.shape == (2, 2, 3)
+    assert explanation.score_name == "binary_probability"
+
+
+def test_targets_per_row_stay_with_their_rows(client, servicer, picture):
+    explanations = client.explain("colors", [picture("red")] * 3, target=[0, np.int64(1), 2])
+    assert [each.target for each in explanations] == [0, 1, 2]
+    sent = [
+        [target.index for target in request.targets]
+        for request in servicer.of(explain_pb2.ExplainRequest)
+    ]
+    assert sent == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": [0, 1]}, "found 2 for 3 rows"),
+        ({"target": 0.5}, r"class index \(int\) or a label \(str\), found float"),
+        ({"score": "loss"}, "score must be one of logit, .* found 'loss'"),
+        ({"channel_reduction": "sum"}, "must be one of max, mean, none, found 'sum'"),
+        ({"parameters": {"n": [1]}}, "'n' must be a bool, int, float or str, found list"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_here(client, servicer, picture, arguments, message):
+    with pytest.raises(ClientError, match=message):
+        client.explain("colors", [picture("red")] * 3, **arguments)
+    assert not servicer.of(explain_pb2.ExplainRequest)
+
+
+def test_channels_that_come_first_end_up_last(client):
+    planes = np.arange(6, dtype=np.float32).reshape(1, 2, 3)  # (C, H, W)
+    [reduced] = client.explain("planes", planes)
+    assert reduced.attributions.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert reduced.pixels is None
+    [raw] = client.explain("planes", planes, channel_reduction="none")
+    assert raw.attributions.shape == (2, 3, 1)
+
+
+def test_an_answer_with_too_few_rows_is_told():
+    answer = explain_pb2.ExplainResponse(raw_output_contents=[bytes(8)])
+    answer.attributions.datatype = "FP32"
+    answer.attributions.shape.extend([2, 1])
+    answer.rows.add()
+    with pytest.raises(AnswerError, match="1 rows are told, the attributions have 2"):
+        read_attributions(answer)
