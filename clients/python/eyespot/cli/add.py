@@ -1,0 +1,47 @@
+"""`eyespot add`: an ONNX file made elsewhere, into the model repository."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from eyespot.cli.argument_types import at_least_one, model_name
+from eyespot.cli.errors import telling
+from eyespot.cli.output import add_json_argument, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("file", metavar="MODEL.onnx", type=Path, help="ONNX file")
+    parser.add_argument("--name", required=True, type=model_name, help="name to serve it under")
+    parser.add_argument(
+        "--output", required=True, metavar="REPOSITORY", type=Path, help="folder of models"
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="one label a line")
+    parser.add_argument(
+        "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the latest version")
+    add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Add the file."""
+    from eyespot.exporter import ExportError, add_model
+
+    with telling(ExportError):
+        result = add_model(
+            options.file,
+            repository=options.output,
+            name=options.name,
+            labels=options.labels,
+            max_batch_size=options.max_batch_size,
+            force=options.force,
+        )
+    if options.json:
+        print_json(result)
+        return 0
+    print(f"added {options.name} version {result.model_version} at {result.path}")
+    for note in result.notes:
+        print(note)
+    return 0

@@ -1,0 +1,30 @@
+"""Arguments that are checked as they are read, before anything that takes long to load."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def at_least_one(text: str) -> int:
+    """Read a number of things."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, found {text!r}") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, found {number}")
+    return number
+
+
+def model_version(text: str) -> str:
+    """Read a version of a model; empty is the latest."""
+    if text and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a version is a number such as 1, found {text!r}")
+    return text
+
+
+def model_name(text: str) -> str:
+    """Refuse what is a path or hidden at once; the exporter knows all the rules of a name."""
+    if not text.strip() or text.startswith(".") or "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a model, such as 'digits'")
+    return text

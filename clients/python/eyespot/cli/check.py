@@ -1,0 +1,52 @@
+"""`eyespot check`: hashes and parity of everything in a model repository, once more."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eyespot.cli.errors import FAILURE, OK, telling
+from eyespot.cli.output import add_json_argument, counted, print_json
+from eyespot.cli.progress import showing_progress
+
+if TYPE_CHECKING:
+    from eyespot.exporter import CheckResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("repository", metavar="REPOSITORY", type=Path, help="folder of models")
+    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check every version; one that is at fault makes the exit code 1."""
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.exporter import ExportError, check_repository
+
+        with telling(ExportError):
+            results = check_repository(options.repository, seed=options.seed, progress=tell)
+    if options.json:
+        print_json(results)
+    else:
+        for result in results:
+            _print(result)
+        faulty = sum(not result.ok for result in results)
+        print(f"{counted(len(results), 'model version')}, {faulty} at fault")
+    return OK if all(result.ok for result in results) else FAILURE
+
+
+def _print(result: CheckResult) -> None:
+    parity = ""
+    if result.parity is not None:
+        worst = max((case.max_abs_diff for case in result.parity.cases), default=0.0)
+        batches = counted(len(result.parity.cases), "batch", "batches")
+        parity = f", max_abs_diff {worst:.3g} in {batches}"
+    verdict = "ok" if result.ok else "FAULT"
+    version = f" version {result.model_version}" if result.model_version else ""
+    print(f"{verdict:5}  {result.model_name}{version}{parity}")
+    for line in (*result.reasons, *result.notes):
+        print(f"       {line}")

@@ -1,0 +1,268 @@
+"""`eyespot demo`: from handwritten digits to the pixels that decided, in one go.
+
+It runs the other commands and shows each command line, so that one can run it again by hand.
+What is there already is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eyespot.cli import main
+from eyespot.cli.argument_types import at_least_one
+from eyespot.cli.errors import INTERRUPTED, CommandError, telling
+from eyespot.cli.output import counted
+from eyespot.cli.progress import showing_progress
+from eyespot.cli.server_process import running_server
+from eyespot.client import AsyncClient, Classification, Client, EyespotError
+from eyespot.client.contact_sheet import draw_contact_sheet
+from eyespot.v1.manifest import sha256_of
+
+if TYPE_CHECKING:
+    from eyespot.transfer import Examples
+
+_NETWORK, _MODEL = "lenet5", "digits"
+# Of one answer, among as many as there are pictures, on a machine that has more to do.
+_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the demo leaves what it makes."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / f"{_NETWORK}.safetensors"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labels.txt"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
+    def contact_sheet(self) -> Path:
+        return self.folder / "contact-sheet.png"
+
+    @property
+    def server_log(self) -> Path:
+        return self.folder / "server.log"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo"), metavar="DIR", help="folder (default demo)"
+    )
+    parser.add_argument(
+        "--epochs", type=at_least_one, default=30, metavar="N", help="of the training (default 30)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, export, serve, classify, explain."""
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.transfer import TransferError, load_digits
+
+    places = _Places(options.output)
+    with _ending_on_sigterm(), telling(EyespotError, TransferError, OSError):
+        digits = load_digits().test
+        pictures = digits.save_pictures(places.pictures)
+        _train(places, epochs=options.epochs)
+        _export(places)
+        _title("Serve it")
+        _show("serve", places.repository, "--port", "0")
+        with running_server(places.repository, log=places.server_log) as server:
+            print(f"serving on {server.address}, logging to {places.server_log}")
+            answers = _classify(server.address, pictures)
+            _compare(answers, digits, places.weights)
+            _explain(server.address, digits, pictures, answers, places)
+            server.stop()
+            print("\nthe server has ended with exit code 0")
+    _tell_what_next(places, pictures[0])
+    return 0
+
+
+def _train(places: _Places, *, epochs: int) -> None:
+    _title("Train LeNet-5 on handwritten digits, a fifth of them held out")
+    command = ("train", _NETWORK, "--data", "digits", "--output", places.weights, "--threads", "1")
+    _run_unless(places.weights.exists(), places.weights, *command, "--epochs", epochs)
+
+
+def _export(places: _Places) -> None:
+    _title("Export it to ONNX, and prove that nothing changed")
+    from eyespot.transfer.digits import LABELS
+
+    places.labels.write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
+    entry = places.repository / _MODEL
+    is_there = _is_exported(places)
+    command = ("export", _NETWORK, "--weights", places.weights, "--labels", places.labels)
+    _run_unless(is_there, entry, *command, "--name", _MODEL, "--output", places.repository)
+    if is_there:
+        _run("inspect", entry)
+
+
+def _is_exported(places: _Places) -> bool:
+    """Whether the latest version was made of these very weights."""
+    from eyespot.exporter import ExportError, inspect_entry
+
+    try:
+        entry = inspect_entry(places.repository, _MODEL)
+    except ExportError:
+        return False
+    return entry.provenance.weights_sha256 == sha256_of(places.weights)
+
+
+def _classify(address: str, pictures: Sequence[Path]) -> list[Classification]:
+    """Ask about every picture in a request of its own, all at once."""
+    _title(f"Classify the {len(pictures)} held-out digits, each in a request of its own")
+
+    async def ask() -> list[Classification]:
+        async with AsyncClient(address, timeout=_TIMEOUT_SECONDS) as client:
+            await client.model_metadata(_MODEL)  # or every call would ask
+            await client.model_config(_MODEL)
+            calls = [client.classify(_MODEL, picture, top_k=1) for picture in pictures]
+            start = time.monotonic()
+            answers = await asyncio.gather(*calls)
+            seconds = time.monotonic() - start
+            print(f"{len(pictures) / seconds:,.0f} images/s from {len(pictures)} requests at once")
+            return [best for [[best]] in answers]
+
+    answers = asyncio.run(ask())
+    with Client(address) as client:
+        [statistics] = client.statistics(_MODEL)
+    alone = statistics.batch_counts.get(1, 0)
+    most = "; LeNet is quicker than requests arrive, so most ran alone"
+    print(
+        f"the server ran them in {counted(statistics.execution_count, 'batch', 'batches')}"
+        f"{most if alone > statistics.inference_count / 2 else ''}"
+    )
+    return answers
+
+
+def _compare(answers: Sequence[Classification], digits: Examples, weights: Path) -> None:
+    """Compare what was served with PyTorch's own answers to the same pictures."""
+    from eyespot.exporter.preprocessed import Preprocessed
+    from eyespot.transfer import predict
+    from eyespot.zoo import create_model, model_entry
+
+    network = create_model(_NETWORK, weights=weights)
+    original = Preprocessed(network, model_entry(_NETWORK).preprocessing).eval()
+    expected = predict(original, digits.images).argmax(axis=1).tolist()
+    served = [answer.index for answer in answers]
+    labels = digits.labels.tolist()
+    print(f"accuracy  {_share_alike(served, labels):.2%} served")
+    print(f"          {_share_alike(expected, labels):.2%} in PyTorch")
+    if served != expected:
+        differing = sum(a != b for a, b in zip(served, expected, strict=True))
+        raise CommandError(f"{differing} of {len(served)} served answers are not PyTorch's")
+    print(f"the answers to all {len(served)} are the same")
+
+
+def _explain(
+    address: str,
+    digits: Examples,
+    pictures: Sequence[Path],
+    answers: Sequence[Classification],
+    places: _Places,
+) -> None:
+    """Explain one picture of each class."""
+    _title("Ask which pixels decided, for one picture of each digit")
+    labels = digits.labels.tolist()
+    chosen = [labels.index(label) for label in sorted(set(labels))]
+    with showing_progress() as tell, Client(address, timeout=_TIMEOUT_SECONDS) as client:
+        tell(f"explaining {len(chosen)} pictures")
+        explanations = client.explain(_MODEL, [pictures[number] for number in chosen])
+    sheet = draw_contact_sheet(
+        explanations,
+        captions=[_caption(answers[number], labels[number]) for number in chosen],
+        title="Which pixels decided",
+    )
+    sheet.save(places.contact_sheet)
+    print(f"drew {places.contact_sheet}")
+
+
+def _caption(answer: Classification, label: int) -> str:
+    truth = "" if answer.index == label else f", in truth {label}"
+    return f"{answer.label}  ({answer.probability:.1%}){truth}"
+
+
+def _tell_what_next(places: _Places, picture: Path) -> None:
+    _title("Now you")
+    _show("serve", places.repository)
+    print("and meanwhile, in another terminal:")
+    _show("status")
+    _show("infer", picture)
+    _show("explain", picture, "--output", places.folder / "explained")
+
+
+def _run_unless(is_there: bool, made: Path, *words: object) -> None:
+    if is_there:
+        print(f"{made} is there already; without it, this would run:")
+        _show(*words)
+    else:
+        _run(*words)
+
+
+def _run(*words: object) -> None:
+    """Show a command line of ours, and run it here: PyTorch is loaded once."""
+    _show(*words)
+    exit_code = main.main([str(word) for word in words])
+    if exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if exit_code != 0:
+        raise CommandError(f"the demo ends here: `eyespot {words[0]}` failed")
+
+
+def _show(*words: object) -> None:
+    print(f"$ {shlex.join([_program(), *map(str, words)])}", flush=True)
+
+
+def _program() -> str:
+    """How the user can call what runs here: a virtual environment may not be on the path."""
+    beside = Path(sys.executable).with_name("eyespot")
+    if shutil.which("eyespot") or not beside.exists():
+        return "eyespot"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
+def _title(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def _share_alike(ours: Sequence[int], theirs: Sequence[int]) -> float:
+    return sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours)
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does: with the server stopped."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

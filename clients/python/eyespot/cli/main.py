@@ -1,0 +1,154 @@
+"""From a command line to the subcommand, and from what it raises to an exit code.
+
+Only the module of the subcommand that was called is imported: `eyespot --help` and the
+commands that talk to a server need neither PyTorch nor ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from eyespot.cli.errors import FAILURE, INTERRUPTED, USAGE, CommandError, tell_error
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """One subcommand.
+
+    Attributes:
+        module: Has `add_arguments(parser)` and `run(options) -> exit code`.
+        summary: One line for the list.
+        extra: Of the distribution, that installs what the command imports.
+        epilog: What the command's help ends with.
+    """
+
+    module: str
+    summary: str
+    extra: str = ""
+    epilog: str = ""
+
+
+SUBCOMMANDS = {
+    "models": Subcommand("eyespot.cli.models", "list the networks of the zoo", "export"),
+    "train": Subcommand("eyespot.cli.train", "train a network of the zoo", "transfer"),
+    "export": Subcommand(
+        "eyespot.cli.export", "export a network to a model repository, with proof", "export"
+    ),
+    "add": Subcommand("eyespot.cli.add", "add an ONNX file made elsewhere", "export"),
+    "inspect": Subcommand("eyespot.cli.inspect", "describe an entry of a repository", "export"),
+    "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
+    "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
+    "status": Subcommand(
+        "eyespot.cli.status",
+        "show what a server serves, and how it does",
+        epilog="The exit code is 1 unless the server and every model are ready.",
+    ),
+    "infer": Subcommand("eyespot.cli.infer", "classify pictures"),
+    "explain": Subcommand("eyespot.cli.explain", "draw which pixels decided"),
+    "demo": Subcommand(
+        "eyespot.cli.demo", "train, export, serve, infer and explain", "serve,explain,transfer"
+    ),
+}
+
+_EXIT_CODES = """\
+exit codes:
+  0    done
+  1    failed: a file, a model or a check is at fault, or the server refused
+  2    the command line is wrong
+  3    the server cannot be reached, or does not answer in time
+  130  interrupted
+"""
+
+# What the extras install. A module that is missing and not in here is a fault of ours.
+_THIRD_PARTY = frozenset(
+    {
+        "grpc_health",
+        "grpc_reflection",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "safetensors",
+        "sklearn",
+        "torch",
+        "torchvision",
+    }
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        return _run(arguments, name)
+    except CommandError as error:
+        tell_error(str(error))
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        if name is None or error.name not in _THIRD_PARTY:
+            raise
+        tell_error(
+            f"`eyespot {name}` needs {error.name}, which is not installed: "
+            f"pip install 'eyespot[{SUBCOMMANDS[name].extra}]'"
+        )
+        return FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone, such as `head`; Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+
+
+def _run(arguments: list[str], name: str | None) -> int:
+    parser = _parser()
+    chosen = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    module: Any = None
+    for each, subcommand in SUBCOMMANDS.items():
+        subparser = chosen.add_parser(
+            each,
+            help=subcommand.summary,
+            description=f"{subcommand.summary[0].upper()}{subcommand.summary[1:]}.",
+            epilog=subcommand.epilog,
+        )
+        if each == name:
+            module = importlib.import_module(subcommand.module)
+            module.add_arguments(subparser)
+    try:
+        if name is not None and name not in SUBCOMMANDS:
+            parser.error(_unknown(name))
+        options = parser.parse_args(arguments)
+    except SystemExit as end:  # argparse has said why
+        return int(end.code or 0)
+    if module is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    exit_code: int = module.run(options)
+    sys.stdout.flush()
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="eyespot",
+        description="Export convolutional networks, serve them, and see which pixels decided.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = f"eyespot {metadata.version('eyespot')}"
+    parser.add_argument("--version", action="version", version=version)
+    return parser
+
+
+def _unknown(name: str) -> str:
+    nearest = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
+    meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"there is no command {name!r} among {', '.join(SUBCOMMANDS)}{meant}"

@@ -1,0 +1,98 @@
+"""The pictures that a command line names, and the model that is asked about them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from eyespot.cli.argument_types import model_version
+from eyespot.cli.errors import UNREACHABLE, CommandError, tell_error
+from eyespot.cli.progress import Counter, tell_line
+from eyespot.client import Client, ModelStatus, PictureError, UnimplementedError
+
+Answer = TypeVar("Answer")
+
+_PICTURES_AT_ONCE = 32
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let the user name pictures and a model."""
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="picture files")
+    parser.add_argument("--model", metavar="NAME", help="(default: the server's only one)")
+    parser.add_argument(
+        "--model-version",
+        metavar="N",
+        type=model_version,
+        default="",
+        help="(default: the latest)",
+    )
+
+
+def model_to_ask(client: Client, options: argparse.Namespace) -> str:
+    """The model that was named, or the only one there is; a model that is loading is awaited.
+
+    Raises:
+        CommandError: None was named, and none or several are there; or it loads too long.
+    """
+    named, version = options.model, options.model_version
+    try:
+        models = client.repository_index()
+    except UnimplementedError:
+        if named is None:
+            raise
+        return str(named)  # a server without an index tells in its answer what is the matter
+    name = named or _only_model(models)
+    if any(_is_loading(model, name, version) for model in models):
+        tell_line(f"waiting for model {name}, which is being loaded")
+        models = client.wait_while_loading(name, model_version=version)
+        if any(_is_loading(model, name, version) for model in models):
+            raise CommandError(
+                f"model {name} is still being loaded after {options.timeout:g} s; "
+                "--timeout gives it longer",
+                exit_code=UNREACHABLE,
+            )
+    return name
+
+
+def _only_model(models: Sequence[ModelStatus]) -> str:
+    names = sorted({model.name for model in models if model.is_ready or model.is_loading})
+    if len(names) == 1:
+        return names[0]
+    there = f"name one of {', '.join(names)} by --model" if names else "none is ready"
+    see = "" if names else "; see `eyespot status`"
+    raise CommandError(f"which model? {there}{see}")
+
+
+def _is_loading(model: ModelStatus, name: str, version: str) -> bool:
+    return model.is_loading and model.name == name and version in ("", model.version)
+
+
+def ask_about(
+    paths: Sequence[str],
+    ask: Callable[[Sequence[str]], Sequence[Answer]],
+) -> Iterator[tuple[str, Answer]]:
+    """Ask about many pictures at once; one that is broken is told and spoils no other."""
+    counter = Counter(tell_line, len(paths), "pictures")
+    for start in range(0, len(paths), _PICTURES_AT_ONCE):
+        some = paths[start : start + _PICTURES_AT_ONCE]
+        try:
+            answers = ask(some)
+        except PictureError:
+            yield from _ask_one_by_one(some, ask)
+        else:
+            yield from zip(some, answers, strict=True)
+        counter.add(len(some))
+
+
+def _ask_one_by_one(
+    paths: Sequence[str],
+    ask: Callable[[Sequence[str]], Sequence[Answer]],
+) -> Iterator[tuple[str, Answer]]:
+    for path in paths:
+        try:
+            [answer] = ask([path])
+        except PictureError as error:
+            tell_error(str(error))
+        else:
+            yield path, answer

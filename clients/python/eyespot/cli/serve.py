@@ -1,0 +1,27 @@
+"""`eyespot serve`: the server, in this process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from eyespot.cli.errors import UsageError
+from eyespot.server.config import ServerConfig
+from eyespot.server.config import add_arguments as add_settings
+from eyespot.server.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: one for each field of the server's settings."""
+    add_settings(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    try:
+        settings = ServerConfig.from_sources(options, os.environ)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    from eyespot.server.app import run as serve
+
+    return serve(settings)

@@ -1,0 +1,57 @@
+"""`eyespot status`: what a server serves, what it cannot serve and why, and what it did."""
+
+from __future__ import annotations
+
+import argparse
+
+from eyespot.cli.connection import add_server_arguments, connected
+from eyespot.cli.errors import FAILURE, OK
+from eyespot.cli.output import add_json_argument, counted, print_json, print_table
+from eyespot.client import ModelStatistics, ModelStatus
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_server_arguments(parser)
+    add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the models; the exit code is 1 unless the server and all of them are ready."""
+    with connected(options, retries=0) as client:
+        server = client.server_metadata()
+        is_ready = client.server_ready()
+        models = client.repository_index()
+        counters = {(each.name, each.version): each for each in client.statistics()}
+    reports = [_report(model, counters.get((model.name, model.version))) for model in models]
+    if options.json:
+        print_json({"server": server, "is_ready": is_ready, "models": reports})
+    else:
+        state = "ready" if is_ready else "not ready"
+        ready = sum(model.is_ready for model in models)
+        of_all = f"{ready} of {counted(len(models), 'model version')}"
+        print(f"{server.name} {server.version} at {options.server}: {state}, {of_all}")
+        if reports:
+            print_table(
+                ("MODEL", "VERSION", "STATE", "ROWS", "BATCHES", "MEAN BATCH", "FAILED",
+                 "QUEUE MS", "COMPUTE MS", "REASON"),
+                [list(report.values()) for report in reports],
+            )  # fmt: skip
+        else:
+            print("the model repository is empty")
+    return OK if is_ready and all(model.is_ready for model in models) else FAILURE
+
+
+def _report(model: ModelStatus, counted: ModelStatistics | None) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "state": model.state,
+        "inference_count": counted and counted.inference_count,
+        "execution_count": counted and counted.execution_count,
+        "mean_batch_size": counted and counted.mean_batch_size,
+        "fail_count": counted and counted.fail.count,
+        "mean_queue_ms": counted and counted.queue.mean_ms,
+        "mean_compute_infer_ms": counted and counted.compute_infer.mean_ms,
+        "reason": model.reason,
+    }

@@ -1,0 +1,247 @@
+"""Commands that talk to a server."""
+
+import functools
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+from tests.client import fake
+
+from eyespot.cli import connection
+from eyespot.client import Client, color_maps
+from eyespot.v1 import explain_pb2
+
+
+@pytest.fixture
+def made_up_time(monkeypatch):
+    """A clock that only moves when a command waits."""
+    time = fake.Time()
+    client = functools.partial(Client, clock=time.clock, sleep=time.sleep)
+    monkeypatch.setattr(connection, "Client", client)
+    return time
+
+
+def test_infer_names_the_likeliest_classes(run, address, pictures):
+    ran = run("infer", pictures / "green.png", "--server", address, "--top-k", 2)
+    # Logits 0, 4, 0: exp(4) / (exp(4) + 2) is 96.47 %.
+    assert ran.out.splitlines() == [
+        str(pictures / "green.png"),
+        "   96.47%  green (1)",
+        "    1.77%  red (0)",
+    ]
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_infer_in_json(run, address, pictures):
+    files = [pictures / "green.png", pictures / "blue.png"]
+    ran = run("infer", *files, "--server", address, "--model", "colors", "--json", "--top-k", 1)
+    assert ran.code == 0
+    assert ran.json["model_name"] == "colors"
+    green, blue = ran.json["images"]
+    assert green["image"] == str(files[0])
+    assert green["classes"][0]["label"] == "green"
+    assert blue["classes"] == [
+        {"index": 2, "label": "blue", "probability": pytest.approx(0.99933, abs=1e-5), "logit": 8.0}
+    ]
+
+
+def test_a_broken_picture_is_named_and_the_others_go_on(run, address, pictures):
+    files = [pictures / name for name in ("green.png", "torn.png", "absent.png", "blue.png")]
+    ran = run("infer", *files, "--server", address, "--json", "--top-k", 1)
+    assert ran.code == 1
+    assert [each["classes"][0]["label"] for each in ran.json["images"]] == ["green", "blue"]
+    torn, absent = ran.err.splitlines()
+    assert torn.startswith(f"eyespot: error: {files[1]} cannot be read: ")
+    assert absent == f"eyespot: error: {files[2]} cannot be read: no such file or directory"
+
+
+def test_the_model_may_be_left_out_when_one_is_ready(run, address, pictures, servicer):
+    words = ["infer", pictures / "green.png", "--server", address]
+    assert run(*words).code == 0
+    servicer.index.append(("apples", "1", "READY", ""))
+    ran = run(*words)
+    assert ran.code == 1
+    assert ran.err == "eyespot: error: which model? name one of apples, colors by --model\n"
+    servicer.index.clear()
+    assert run(*words).err == ("eyespot: error: which model? none is ready; see `eyespot status`\n")
+
+
+@pytest.mark.parametrize("words", [[], ["--model", "colors"], ["--model-version", "2"]])
+def test_a_model_that_is_being_loaded_is_awaited(
+    run, address, pictures, servicer, made_up_time, words
+):
+    servicer.looks_until_ready = 3
+    ran = run("infer", pictures / "green.png", "--server", address, "--top-k", 1, *words)
+    assert ran.err == "eyespot: waiting for model colors, which is being loaded\n"
+    assert (ran.code, len(made_up_time.pauses)) == (0, 2)
+    assert "green (1)" in ran.out
+
+
+def test_a_model_that_loads_too_long(run, address, pictures, servicer, made_up_time):
+    servicer.looks_until_ready = 99
+    ran = run("infer", pictures / "green.png", "--server", address, "--timeout", 2)
+    assert ran.code == 3
+    assert ran.err.splitlines()[-1] == (
+        "eyespot: error: model colors is still being loaded after 2 s; --timeout gives it longer"
+    )
+
+
+def test_a_model_that_is_not_ready_is_no_unreachable_server(run, address, pictures, servicer):
+    servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 4  # the call and three retries
+    ran = run("infer", pictures / "green.png", "--server", address, "--model", "colors")
+    assert (ran.code, ran.err) == (1, "eyespot: error: on purpose\n")
+
+
+def test_the_answer_of_the_server_ends_the_command(run, address, pictures):
+    ran = run("infer", pictures / "green.png", "--server", address, "--model", "nix")
+    assert ran.code == 1
+    assert ran.err == "eyespot: error: NOT_FOUND: no model nix\n"
+
+
+def test_an_unreachable_server_has_its_own_exit_code(run, pictures):
+    ran = run("infer", pictures / "green.png", "--server", "127.0.0.1:1", "--model", "m")
+    assert ran.code == 3
+    assert ran.err == "eyespot: error: no server answers at 127.0.0.1:1: connection refused\n"
+
+
+def test_an_address_is_no_url(run, pictures):
+    ran = run("infer", pictures / "green.png", "--server", "http://127.0.0.1:1")
+    assert ran.code == 2
+    assert "expected HOST or HOST:PORT" in ran.err
+
+
+def test_a_server_that_does_not_answer_in_time(run, address, servicer):
+    servicer.hold.clear()
+    ran = run("status", "--server", address, "--timeout", "0.05")
+    assert ran.code == 3
+    assert "did not answer within 0.05 s" in ran.err
+
+
+def test_explain_draws_each_picture(run, address, pictures, tmp_path, servicer):
+    output = tmp_path / "drawn" / "deep"
+    files = [pictures / "green.png", pictures / "torn.png"]
+    ran = run("explain", *files, "--server", address, "--output", output)
+    assert ran.code == 1
+    assert "torn.png cannot be read" in ran.err
+    assert ran.out == (f"{files[0]}: blue, logit 1.5 -> {output / 'green-saliency.png'}\n")
+    with Image.open(output / "green-saliency.png") as drawn:
+        full = tuple(color_maps.sequential(np.array(1.0)).tolist())
+        assert drawn.getpixel((440, 200)) == full  # every attribution is the largest
+
+
+@pytest.mark.parametrize(
+    ("score", "remedy"), [("logit", ""), ("probability", "; try --score logit")]
+)
+def test_a_map_without_anything_in_it_is_told(run, address, pictures, tmp_path, score, remedy):
+    Image.new("RGB", (9, 9)).save(pictures / "black.png")  # and so is its explanation
+    ran = run(
+        "explain", pictures / "black.png", "--server", address, "--output", tmp_path,
+        "--score", score,
+    )  # fmt: skip
+    assert ran.code == 0
+    assert ran.err == (
+        f"eyespot: {pictures / 'black.png'}: no gradient at all: "
+        f"the score does not react to any pixel{remedy}\n"
+    )
+
+
+def test_explain_leaves_no_folder_when_it_fails(run, address, pictures, tmp_path):
+    output = tmp_path / "drawn"
+    words = ["explain", pictures / "green.png", "--server", address]
+    assert run(*words, "--output", output, "--model", "nix").code == 1
+    assert not output.exists()
+    ran = run(*words, "--output", pictures / "blue.png")
+    assert (ran.code, "is no folder" in ran.err) == (1, True)
+    ran = run(*words, "--output", pictures / "blue.png" / "deep")
+    assert (ran.code, "cannot be made: not a directory" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["infer", "x.png", "--top-k", "0"],
+        ["infer", "x.png", "--top-k", "many"],
+        ["infer", "x.png", "--model-version", "x"],
+        ["explain", "x.png", "--output", "y", "--model-version", "-1"],
+    ],
+)
+def test_values_that_cannot_be_are_wrong_usage(run, words):
+    assert run(*words).code == 2
+
+
+def test_a_model_without_a_rule_says_what_to_do(run, address, pictures, servicer):
+    ran = run("infer", pictures / "green.png", "--server", address, "--model", "planes")
+    assert ran.code == 1
+    assert "export it with one, or give eyespot.client NumPy arrays" in ran.err
+
+
+def test_explain_passes_on_what_was_asked(run, address, pictures, tmp_path, servicer):
+    ran = run(
+        "explain", pictures / "green.png", "--server", address, "--output", tmp_path,
+        "--model", "colors", "--method", "smooth", "--target", "1", "--score", "probability",
+        "--channel-reduction", "mean", "--json",
+    )  # fmt: skip
+    assert ran.code == 0
+    [image] = ran.json["images"]
+    assert (image["target"], image["label"], image["score_name"]) == (1, "green", "probability")
+    assert image["drawing"] == str(tmp_path / "green-smooth.png")
+    [request] = [r for r in servicer.requests if isinstance(r, explain_pb2.ExplainRequest)]
+    assert request.targets[0].index == 1
+    assert request.score == explain_pb2.SCORE_PROBABILITY
+    assert request.channel_reduction == explain_pb2.CHANNEL_REDUCTION_MEAN
+    run(
+        "explain", pictures / "green.png", "--server", address, "--output", tmp_path,
+        "--model", "colors", "--target", "green",
+    )  # fmt: skip
+    assert servicer.requests[-1].targets[0].label == "green"
+
+
+def test_pictures_of_one_name_get_two_drawings(run, address, pictures, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "green.png").write_bytes((pictures / "green.png").read_bytes())
+    ran = run(
+        "explain", pictures / "green.png", other / "green.png", "--server", address,
+        "--output", tmp_path / "drawn", "--json",
+    )  # fmt: skip
+    assert ran.code == 0
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert names == ["green-saliency-2.png", "green-saliency.png"]
+
+
+def test_status_tells_states_reasons_and_counts(run, address):
+    ran = run("status", "--server", address)
+    assert ran.code == 1  # one model is torn
+    first, heads, colors, torn = ran.out.splitlines()
+    assert first == f"fake 7 at {address}: not ready, 1 of 2 model versions"
+    assert heads.split()[:3] == ["MODEL", "VERSION", "STATE"]
+    # 12 rows in 5 batches, 1 failure, 2 ms in the queue.
+    assert colors.split() == ["colors", "2", "READY", "12", "5", "2.4", "1", "2", "0"]
+    assert torn.split() == ["torn", "1", "UNAVAILABLE", *"------", "torn", "file"]
+
+
+def test_status_in_json(run, address):
+    status = run("status", "--server", address, "--json").json
+    assert status["server"] == {"name": "fake", "version": "7", "extensions": ["statistics"]}
+    assert status["is_ready"] is False
+    colors, torn = status["models"]
+    assert (colors["inference_count"], colors["mean_batch_size"]) == (12, 2.4)
+    assert (torn["state"], torn["reason"]) == ("UNAVAILABLE", "torn file")
+
+
+@pytest.mark.parametrize(
+    ("is_server_ready", "is_model_ready", "code"),
+    [(True, True, 0), (False, True, 1), (True, False, 1)],
+)
+def test_status_is_a_check_for_scripts(
+    run, address, servicer, is_server_ready, is_model_ready, code
+):
+    servicer.is_ready = is_server_ready
+    servicer.index = [("colors", "2", "READY" if is_model_ready else "LOADING", "")]
+    assert run("status", "--server", address).code == code
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon"])
+def test_a_timeout_is_positive(run, timeout):
+    assert run("status", "--timeout", timeout).code == 2

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from eyespot.cli.errors import CommandError, telling
+from eyespot.cli.output import counted, print_facts, print_json, print_table
+from eyespot.cli.progress import Counter
+from eyespot.client import Duration
+
+
+def test_columns_of_numbers_are_flush_right(capsys):
+    print_table(("NAME", "N", "X"), [("a", 12345, 0.12345), ("bbbbb", 1, None)])
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME        N      X",
+        "a      12,345  0.123",
+        "bbbbb       1      -",
+    ]
+
+
+def test_one_thing_and_several():
+    assert counted(1, "batch", "batches") == "1 batch"
+    assert counted(0, "batch", "batches") == "0 batches"
+    assert counted(1234, "model version") == "1,234 model versions"
+
+
+def test_what_the_system_says_is_told_without_its_number(tmp_path):
+    with pytest.raises(CommandError) as told, telling(OSError):
+        (tmp_path / "absent").read_bytes()
+    assert str(told.value) == f"{tmp_path / 'absent'}: no such file or directory"
+
+
+def test_facts_that_are_not_known_are_left_out(capsys):
+    print_facts({"name": "x", "paper": "", "year": None, "files": "a\nb"})
+    assert capsys.readouterr().out.splitlines() == ["name   x", "files  a", "       b"]
+
+
+def test_json_of_values(capsys):
+    print_json({"duration": Duration(1, 2), "path": Path("a/b"), "text": "ä"})
+    assert capsys.readouterr().out == (
+        '{\n  "duration": {\n    "count": 1,\n    "total_ns": 2\n  },\n'
+        '  "path": "a/b",\n  "text": "ä"\n}\n'
+    )
+    with pytest.raises(TypeError, match="set has no place in JSON"):
+        print_json({1, 2})
+
+
+def test_counts_are_told_every_two_seconds():
+    now, told = [0.0], []
+    counter = Counter(told.append, 100, "pictures", clock=lambda: now[0])
+    for moment in (1.0, 2.5, 3.0, 4.6):
+        now[0] = moment
+        counter.add(10)
+    assert told == ["20 of 100 pictures", "40 of 100 pictures"]

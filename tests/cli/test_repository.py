@@ -1,0 +1,183 @@
+"""Commands on the zoo and on a model repository."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from eyespot.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """One small network, exported by the command itself; nobody may change it."""
+    folder = tmp_path_factory.mktemp("repository")
+    labels = folder / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    words = ["export", "lenet5_modern", "--output", str(folder / "models"), "--name", "letters"]
+    words += ["--num-classes", "3", "--labels", str(labels), "--max-batch-size", "4"]
+    words += ["--mean", "0.25", "--std", "0.5", "--resize", "40", "--crop", "32"]
+    words += ["--interpolation", "bicubic", "--seed", "5"]
+    assert main(words) == 0
+    return folder / "models"
+
+
+def test_models_are_listed(run):
+    ran = run("models")
+    [lenet5] = [line for line in ran.out.splitlines() if line.startswith("lenet5 ")]
+    assert lenet5.split()[:6] == ["lenet5", "60,000", "(1,", "32,", "32)", "1998"]
+    assert lenet5.endswith("LeCun, Bottou, Bengio and Haffner")
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_models_in_json(run):
+    by_name = {entry["name"]: entry for entry in run("models", "--json").json}
+    assert by_name["resnet18"]["parameter_count"] == 11_689_512
+    assert by_name["lenet5"]["input_size"] == [1, 32, 32]
+    assert by_name["lenet5"]["year"] == 1998
+
+
+def test_inspect_tells_what_the_export_was_told(run, repository):
+    ran = run("inspect", repository / "letters" / "1", "--json")
+    entry = ran.json
+    assert (entry["model_name"], entry["model_version"]) == ("letters", "1")
+    assert entry["inputs"] == [
+        {"name": "image", "datatype": "UINT8", "shape": ["batch", 32, 32, 1]}
+    ]
+    assert entry["outputs"][0]["shape"] == ["batch", 3]
+    assert entry["max_batch_size"] == 4
+    assert entry["is_explainable"] is True
+    assert entry["preprocessing"] == {
+        "resize_size": 40,
+        "crop_size": [32, 32],
+        "interpolation": "bicubic",
+        "color_order": "GRAY",
+        "mean": [0.25],
+        "std": [0.5],
+    }
+    assert [case["batch_size"] for case in entry["parity"]["cases"]] == [1, 2, 4]
+    assert entry["provenance"]["training"] == {"seed": 5}
+
+
+def test_inspect_for_people(run, repository):
+    out = run("inspect", repository / "letters").out
+    assert "letters version 1 (of 1)" in out
+    assert "image UINT8 (batch, 32, 32, 1)" in out
+    assert "to GRAY, resize shorter side to 40 (bicubic), crop the centre (32, 32)" in out
+    assert "MAX ABS DIFF" in out
+
+
+def test_inspect_of_nothing(run, repository):
+    ran = run("inspect", repository / "lettres")
+    assert ran.code == 1
+    assert ran.err == (f"eyespot: error: no model 'lettres' in {repository}; its models: letters\n")
+
+
+def test_inspect_of_a_repository_names_its_models(run, repository):
+    ran = run("inspect", repository)
+    assert ran.code == 1
+    assert ran.err == (
+        f"eyespot: error: {repository} is a repository; inspect one of its models: letters\n"
+    )
+
+
+def test_check_finds_nothing_and_then_a_changed_file(run, repository, tmp_path):
+    ran = run("check", repository)
+    assert ran.code == 0
+    assert ran.out.splitlines()[0].startswith("ok     letters version 1, max_abs_diff")
+    assert ran.out.splitlines()[-1] == "1 model version, 0 at fault"
+
+    version = tmp_path / "models" / "letters" / "1"
+    version.mkdir(parents=True)
+    for source in [*repository.glob("letters/*.*"), *repository.glob("letters/1/*")]:
+        target = tmp_path / "models" / source.relative_to(repository)
+        target.write_bytes(source.read_bytes())
+    with (version / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    ran = run("check", tmp_path / "models", "--json")
+    assert ran.code == 1
+    [result] = ran.json
+    assert result["ok"] is False
+    assert "model.onnx has changed" in result["reasons"][0]
+
+
+def test_add_takes_any_onnx_file(run, tiny_repository, tmp_path):
+    file = tiny_repository / "double" / "1" / "model.onnx"
+    ran = run("add", file, "--name", "twice", "--output", tmp_path / "models")
+    assert ran.code == 0
+    assert "added twice version 1" in ran.out
+    assert "without saliency" in ran.out
+    ran = run("inspect", tmp_path / "models" / "twice")
+    assert "no: there is no PyTorch original" in ran.out
+
+
+def test_an_unknown_network_suggests_the_nearest(run, tmp_path):
+    ran = run("export", "lenet55", "--output", tmp_path)
+    assert ran.code == 1
+    assert "did you mean 'lenet5'?" in ran.err
+    ran = run("export", "lenet55", "--output", tmp_path, "--mean", "0.5")
+    assert "did you mean 'lenet5'?" in ran.err
+
+
+def test_weights_that_are_not_there(run, tmp_path):
+    ran = run("export", "lenet5", "--weights", tmp_path / "no.pth", "--output", tmp_path)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1].startswith("eyespot: error: ")
+    assert "no.pth" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--preprocessing", "none", "--mean", "0.5"],
+        ["--resize", "wide"],
+        ["--crop", "3x"],
+        ["--mean", "a,b"],
+        ["--num-classes", "0"],
+        ["--name", "a/b"],
+        ["--name", ".hidden"],
+    ],
+)
+def test_contradictory_rules_are_wrong_usage(run, tmp_path, words):
+    assert run("export", "lenet5", "--output", tmp_path, *words).code == 2
+
+
+def test_a_rule_that_cannot_be_is_told(run, tmp_path):
+    ran = run("export", "lenet5", "--output", tmp_path, "--mean", "0.5,0.5")
+    assert ran.code == 1
+    assert "mean needs 1 numbers for GRAY, found 2" in ran.err
+
+
+def test_serve_is_a_face_of_the_server(tiny_repository, tmp_path):
+    command = [sys.executable, "-m", "eyespot.cli", "serve", str(tiny_repository)]
+    command += ["--port", "0", "--port-file", str(tmp_path / "port")]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ})
+    try:
+        while not (tmp_path / "port").exists():
+            assert server.poll() is None, "the server has ended"
+            time.sleep(0.02)
+        address = f"127.0.0.1:{(tmp_path / 'port').read_text().strip()}"
+        asked = subprocess.run(
+            [sys.executable, "-m", "eyespot.cli", "status", "--server", address, "--json"],
+            capture_output=True,
+            text=True,
+        )
+        assert asked.returncode == 0
+        [model] = json.loads(asked.stdout)["models"]
+        assert (model["name"], model["state"]) == ("double", "READY")
+    finally:
+        server.send_signal(signal.SIGTERM)
+    assert server.wait(60) == 0
+
+
+def test_impossible_settings_are_wrong_usage(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("EYESPOT_REPOSITORY", raising=False)
+    ran = run("serve")
+    assert ran.code == 2
+    assert "no model repository is given" in ran.err
+    assert run("serve", tmp_path, "--port", "70000").code == 2
+    assert run("serve", tmp_path, "--device", "abacus").code == 2
