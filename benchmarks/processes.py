@@ -1,0 +1,52 @@
+"""Server processes under measurement, and the CPU time that they have used."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that accepts calls on 127.0.0.1:port."""
+
+    pid: int
+    port: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time since the start of the process (Linux's /proc)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(module: str, arguments: Sequence[str | Path]) -> Iterator[ServerProcess]:
+    """Run `python -m module arguments --port-file F` until the block ends."""
+    with TemporaryDirectory() as folder:
+        port_file = Path(folder) / "port"
+        command = [
+            sys.executable,
+            "-m",
+            module,
+            *map(str, arguments),
+            "--port-file",
+            str(port_file),
+        ]
+        process = subprocess.Popen(command)
+        try:
+            while not port_file.exists():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{module} ended with {process.returncode} before serving")
+                time.sleep(0.05)
+            port = int(port_file.read_text().strip().rpartition(":")[2])
+            yield ServerProcess(process.pid, port)
+        finally:
+            process.terminate()
+            process.wait()
