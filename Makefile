@@ -11,7 +11,7 @@ demo: setup ## the main job: train, export, serve, infer, explain
 	@$(python) -m eyespot.cli demo --output demo
 
 test: setup ## the tests; needs no network, no GPU
-	$(python) -m pytest -m "not giant"
+	$(python) -m pytest -n auto --dist loadfile -m "not giant"
 
 test-all: setup ## the tests with the networks of hundreds of megabytes
 	$(python) -m pytest

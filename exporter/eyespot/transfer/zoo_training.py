@@ -11,6 +11,7 @@ from torch import nn
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.transfer.augmentation import RandomAffine
 from eyespot.transfer.criteria import criterion_for
+from eyespot.transfer.errors import ExamplesError
 from eyespot.transfer.examples import Examples
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, train
 from eyespot.zoo import create_model, model_entry
@@ -58,7 +59,13 @@ def train_zoo_model(
         ZooError: There is no such network, or it cannot be built.
         TransferError: The training cannot be, or went astray.
     """
-    rule = model_entry(name).preprocessing
+    entry = model_entry(name)
+    rule = entry.preprocessing
+    if entry.task != "classification" or rule is None:
+        raise ExamplesError(
+            f"{name} cannot learn from pictures of one class each: it is a network for "
+            f"{entry.task}" + (" of other inputs than pictures" if rule is None else "")
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = create_model(name, num_classes=int(examples.labels.max()) + 1)

@@ -22,6 +22,8 @@ from eyespot.zoo.torchvision_models import load_torchvision
     min_input_size=63,
     num_classes=1000,
     parameter_count=61_100_840,
+    macs=714_188_480,
+    receptive_field=195,
     departures="The single tower of Krizhevsky 2014 (arXiv 1404.5997): 64, 192, 384, 256 and 256 "
     "filters and no groups for two GPUs; no local response normalisation; average pooling to 6x6 "
     "before the classifier, which changes nothing at 224x224.",

@@ -33,6 +33,8 @@ def rename_old_layers(state_dict: StateDict) -> StateDict:
     min_input_size=29,
     num_classes=1000,
     parameter_count=7_978_856,
+    macs=2_834_161_664,
+    receptive_field=2071,
     departures="None; the paper's DenseNet-BC of growth rate 32.",
     preprocessing=IMAGENET,
     torchvision_name="densenet121",

@@ -35,6 +35,8 @@ def drop_auxiliary_heads(state_dict: StateDict) -> StateDict:
     min_input_size=15,
     num_classes=1000,
     parameter_count=6_624_904,
+    macs=1_498_376_192,
+    receptive_field=379,
     departures="Batch normalisation after every convolution, and no local response normalisation; "
     "3x3 kernels where the paper has 5x5 (torchvision issue 906); without the auxiliary heads, "
     "which serve training alone; dropout of 20 % for 40 %; random weights after He et al. 2015.",

@@ -207,6 +207,8 @@ def _draw(parameter: Tensor, *, fan_in: int) -> None:
     min_input_size=16,
     num_classes=10,
     parameter_count=60_000,
+    macs=415_680,
+    receptive_field=16,
     departures="The logit is minus the squared distance that the paper's output layer gives; the "
     "bitmaps of the ten digits are drawn anew; other numbers of classes have random codes, which "
     "the paper offers; a picture is scaled to fill 32x32, where the paper leaves a margin.",
@@ -225,6 +227,8 @@ def lenet5(*, num_classes: int, in_channels: int, input_size: int) -> nn.Module:
     min_input_size=16,
     num_classes=10,
     parameter_count=61_706,
+    macs=416_520,
+    receptive_field=16,
     departures="Rectifiers for squashing functions, max pooling for trainable subsampling, C3 "
     "connected to every map, a linear output layer for the radial basis functions.",
     preprocessing=GREY_DIGITS,

@@ -23,6 +23,8 @@ from eyespot.zoo.torchvision_models import load_torchvision
     min_input_size=1,
     num_classes=1000,
     parameter_count=3_504_872,
+    macs=300_774_272,
+    receptive_field=491,
     departures="Dropout before the classifier; random weights after He et al. 2015.",
     preprocessing=IMAGENET,
     torchvision_name="mobilenet_v2",

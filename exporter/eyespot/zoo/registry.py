@@ -84,7 +84,7 @@ def create_model(
         MissingTorchvisionError: The network is torchvision's, which is not installed.
     """
     entry = model_entry(name)
-    channels, size, _ = entry.input_size
+    channels, size = entry.input_size[0], entry.input_size[-1]
     shape = {
         "num_classes": _at_least(1, num_classes, entry.num_classes, f"{name}'s num_classes"),
         "in_channels": _at_least(1, in_channels, channels, f"{name}'s in_channels"),
@@ -97,8 +97,8 @@ def create_model(
     return module.eval()
 
 
-def preprocessing_for(name: str, weights: str | Path | None = None) -> PreprocessingRule:
-    """Tell what a picture must go through for a network with these weights.
+def preprocessing_for(name: str, weights: str | Path | None = None) -> PreprocessingRule | None:
+    """Tell what a picture must go through for a network with these weights; None for no picture.
 
     Args:
         name: One of `list_models()`.

@@ -26,6 +26,8 @@ PAPER = (
     min_input_size=1,
     num_classes=1000,
     parameter_count=11_689_512,
+    macs=1_814_073_344,
+    receptive_field=435,
     departures="None; shortcuts are of the paper's option B.",
     preprocessing=IMAGENET,
     torchvision_name="resnet18",
@@ -45,6 +47,8 @@ def resnet18(*, num_classes: int, in_channels: int, input_size: int) -> nn.Modul
     min_input_size=1,
     num_classes=1000,
     parameter_count=25_557_032,
+    macs=4_089_184_256,
+    receptive_field=427,
     departures="A bottleneck's stride is in its 3x3 convolution, not in its first 1x1 "
     '("ResNet v1.5"); shortcuts are of the paper\'s option B.',
     preprocessing=IMAGENET,

@@ -22,6 +22,8 @@ from eyespot.zoo.torchvision_models import load_torchvision
     min_input_size=32,
     num_classes=1000,
     parameter_count=138_357_544,
+    macs=15_470_264_320,
+    receptive_field=212,
     departures="Configuration D. Average pooling to 7x7 before the classifier, which changes "
     "nothing at 224x224; random weights after He et al. 2015.",
     preprocessing=IMAGENET,

@@ -167,7 +167,9 @@ def _compare(answers: Sequence[Classification], digits: Examples, weights: Path)
     from eyespot.zoo import create_model, model_entry
 
     network = create_model(_NETWORK, weights=weights)
-    original = Preprocessed(network, model_entry(_NETWORK).preprocessing).eval()
+    rule = model_entry(_NETWORK).preprocessing
+    assert rule is not None  # LeNet-5 takes pictures
+    original = Preprocessed(network, rule).eval()
     expected = predict(original, digits.images).argmax(axis=1).tolist()
     served = [answer.index for answer in answers]
     labels = digits.labels.tolist()
