@@ -5,6 +5,7 @@ import json
 import threading
 from concurrent import futures
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -28,12 +29,17 @@ INPUTS = {
     "colors": [("image", "UINT8", (-1, 2, 2, 3))],
     "pair": [("a", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
     "planes": [("x", "FP32", (-1, 1, 2, 3))],
+    "scene": [("image", "UINT8", (-1, -1, -1, 3))],
 }
 OUTPUTS = {
     "colors": [("logits", "FP32", (-1, 3))],
     "pair": [("sum", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
     "planes": [("y", "FP32", (-1, 6))],
+    "scene": [("segmentation", "FP32", (-1, 3, -1, -1)), ("embedding", "FP32", (-1, 3))],
 }
+# "scene" takes pictures of any size: each pixel's class is its strongest colour, and the mean
+# colour is the embedding.
+ANY_SIZE = replace(RULE, resize_size=None)
 
 
 class Servicer:
@@ -94,8 +100,9 @@ class Servicer:
         if not self.has_config:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no configurations here")
         config = model_config_pb2.ModelConfig(name=request.name, max_batch_size=2)
-        if request.name == "colors":
-            for name, value in RULE.to_parameters().items():
+        if request.name in ("colors", "scene"):
+            rule = RULE if request.name == "colors" else ANY_SIZE
+            for name, value in rule.to_parameters().items():
                 config.parameters[name].string_value = value
             config.parameters["labels"].string_value = json.dumps(LABELS)
         return pb.ModelConfigResponse(config=config)
@@ -105,6 +112,10 @@ class Servicer:
         inputs = read_inputs(request)
         if request.model_name == "colors":
             outputs = {"logits": inputs["image"].sum(axis=(1, 2), dtype=np.float32)}
+        elif request.model_name == "scene":
+            image = inputs["image"].astype(np.float32)
+            planes = np.moveaxis(image, 3, 1)
+            outputs = {"segmentation": planes, "embedding": image.mean(axis=(1, 2))}
         elif request.model_name == "planes":
             outputs = {"y": inputs["x"].reshape(-1, 6)}
         else:

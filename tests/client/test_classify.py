@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eyespot.client import ClientError
-from eyespot.client.answers import classify, logits_name
+from eyespot.client.answers import classify, output_name
 from eyespot.client.values import ModelMetadata, TensorMetadata
 from eyespot.v1 import inference_pb2 as pb
 
@@ -70,8 +70,8 @@ def test_which_output_is_the_logits():
         outputs = tuple(TensorMetadata(name, "FP32", (-1, 2)) for name in names)
         return ModelMetadata("m", (), "", (), outputs)
 
-    assert logits_name(metadata("scores"), None) == "scores"
-    assert logits_name(metadata("features", "logits"), None) == "logits"
-    assert logits_name(metadata("features", "scores"), "scores") == "scores"
+    assert output_name(metadata("scores"), None, usual="logits") == "scores"
+    assert output_name(metadata("features", "logits"), None, usual="logits") == "logits"
+    assert output_name(metadata("features", "scores"), "scores", usual="logits") == "scores"
     with pytest.raises(ClientError, match="no output 'logits'; name one of features, scores"):
-        logits_name(metadata("features", "scores"), None)
+        output_name(metadata("features", "scores"), None, usual="logits")

@@ -7,6 +7,7 @@ from tests.server.tiny import BATCHING, FLOAT, graph, identity
 
 from eyespot.server import model as model_module
 from eyespot.server.config import ServerConfig
+from eyespot.server.errors import RepositoryError
 from eyespot.server.model import InferCall, Model, load_version
 from eyespot.server.repository import scan
 
@@ -75,3 +76,27 @@ def test_queue_and_instances_come_from_the_configuration(repository):
     loaded, _ = _load(repository)
     assert loaded.config.instance_count == 3
     assert loaded.config.dynamic_batching.max_queue_size == 5
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_right"),
+    [
+        (["batch", 2], True),
+        (["batch", 2, 5, 7], True),  # maps: the classes are the second size
+        (["batch", 2, "height", "width"], True),
+        (["batch", 9, 2], True),  # steps: the classes are the last
+        (["batch", 3, 5, 2], False),
+    ],
+)
+def test_there_is_one_label_for_each_class_of_any_task(repository, shape, is_right):
+    folder = repository.add(
+        "net",
+        identity(FLOAT, shape),
+        config='max_batch_size: 2\noutput { name: "y" label_filename: "labels.txt" }',
+    )
+    (folder.parent / "labels.txt").write_text("road\nsky\n")
+    if is_right:
+        assert _load(repository)[0].labels == ("road", "sky")
+    else:
+        with pytest.raises(RepositoryError, match="2 labels for the 3 classes of 'y'"):
+            _load(repository)

@@ -207,7 +207,7 @@ def _read_labels(folder: VersionFolder, config: ModelConfig) -> tuple[str, ...]:
     for output in config.outputs:
         if output.label_filename:
             labels = read_labels(folder.folder.parent, output.label_filename)
-            classes = output.shape[-1] if output.shape else -1
+            classes = _class_count(output)
             if classes not in (-1, len(labels)):
                 raise RepositoryError(
                     f"{output.label_filename} has {len(labels)} labels for the {classes} classes "
@@ -215,6 +215,16 @@ def _read_labels(folder: VersionFolder, config: ModelConfig) -> tuple[str, ...]:
                 )
             return labels
     return ()
+
+
+def _class_count(output: TensorConfig) -> int:
+    """How many classes an output tells apart; -1 where that is not known.
+
+    Of maps (batch, classes, height, width) it is the second size, else the last.
+    """
+    if not output.shape:
+        return -1
+    return output.shape[1] if len(output.shape) == 4 else output.shape[-1]
 
 
 def _warm_up(session: Session, config: ModelConfig) -> bool:

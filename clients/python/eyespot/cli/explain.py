@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eyespot.cli.connection import add_server_arguments, connected
-from eyespot.cli.errors import FAILURE, OK, CommandError
+from eyespot.cli.drawings import DrawingFolder, add_drawings_argument
+from eyespot.cli.errors import FAILURE, OK
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.cli.progress import tell_line
@@ -18,13 +19,7 @@ from eyespot.client.requests import CHANNEL_REDUCTIONS, SCORES
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_picture_arguments(parser)
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        type=Path,
-        help="folder for the drawings; those that have the same name are replaced",
-    )
+    add_drawings_argument(parser)
     parser.add_argument("--method", default="saliency", help="(default saliency)")
     parser.add_argument(
         "--target",
@@ -47,10 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw each picture; one that cannot be read makes the exit code 1."""
-    if options.output.exists() and not options.output.is_dir():
-        raise CommandError(f"{options.output} is no folder: drawings cannot be written there")
     answered: list[dict[str, object]] = []
-    names = _Names(options.output)
+    folder = DrawingFolder(options.output)
     with connected(options) as client:
         model_name = model_to_ask(client, options)
 
@@ -66,8 +59,7 @@ def run(options: argparse.Namespace) -> int:
             )
 
         for path, explanation in ask_about(options.images, ask):
-            drawing = names.unused(f"{Path(path).stem}-{explanation.method}")
-            _make_folder(options.output)
+            drawing = folder.file_for(path, explanation.method)
             explanation.save(drawing)
             answered.append(_report(path, explanation, drawing))
             if not options.json:
@@ -81,26 +73,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"model_name": model_name, "method": options.method, "images": answered})
     return OK if len(answered) == len(options.images) else FAILURE
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(f"{folder} cannot be made: {reason}") from error
-
-
-class _Names:
-    """Names of drawings, no two alike, though pictures of several folders may be."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._used: dict[str, int] = {}
-
-    def unused(self, stem: str) -> Path:
-        number = self._used[stem] = self._used.get(stem, 0) + 1
-        return self._folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
 
 
 def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, object]:

@@ -52,6 +52,8 @@ SUBCOMMANDS = {
         epilog="The exit code is 1 unless the server and every model are ready.",
     ),
     "infer": Subcommand("eyespot.cli.infer", "classify pictures"),
+    "segment": Subcommand("eyespot.cli.segment", "draw what is where in pictures"),
+    "embed": Subcommand("eyespot.cli.embed", "tell how far apart pictures are"),
     "explain": Subcommand("eyespot.cli.explain", "draw which pixels decided"),
     "demo": Subcommand(
         "eyespot.cli.demo", "train, export, serve, infer and explain", "serve,explain,transfer"

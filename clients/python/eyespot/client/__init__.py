@@ -18,6 +18,7 @@ from eyespot.client.errors import (
     UnimplementedError,
 )
 from eyespot.client.explanation import Explanation
+from eyespot.client.segmentation import ClassShare, Segmentation
 from eyespot.client.values import (
     Classification,
     Duration,
@@ -35,6 +36,7 @@ from eyespot.client.values import (
 __all__ = [
     "AnswerError",
     "AsyncClient",
+    "ClassShare",
     "Classification",
     "Client",
     "ClientError",
@@ -55,6 +57,7 @@ __all__ = [
     "ParameterDescription",
     "PictureError",
     "ResourceExhaustedError",
+    "Segmentation",
     "ServerError",
     "ServerMetadata",
     "TensorMetadata",

@@ -57,9 +57,16 @@ def join(results: Sequence[InferResult]) -> InferResult:
     first = results[0]
     if len(results) == 1:
         return first
-    outputs = {
-        name: np.concatenate([result.outputs[name] for result in results]) for name in first.outputs
-    }
+    outputs = {}
+    for name in first.outputs:
+        arrays = [result.outputs[name] for result in results]
+        shapes = sorted({array.shape[1:] for array in arrays})
+        if len(shapes) > 1:
+            raise ClientError(
+                f"the answers in output {name!r} have the shapes {shapes} and cannot be joined: "
+                "ask about pictures of one size, or about one at a time"
+            )
+        outputs[name] = np.concatenate(arrays)
     return InferResult(first.model_name, first.model_version, outputs)
 
 
@@ -92,8 +99,19 @@ def classify(logits: Array, labels: Sequence[str], *, top_k: int) -> list[list[C
     ]
 
 
-def logits_name(metadata: ModelMetadata, output: str | None) -> str:
-    """Find the output that holds the logits: the named, the only, or the one called so.
+def read_embeddings(vectors: Array) -> Array:
+    """Give one vector for each row, (B, D).
+
+    Raises:
+        ClientError: The output is none of an embedding.
+    """
+    if vectors.ndim != 2:
+        raise ClientError(f"an embedding has shape (batch, width), found {vectors.shape}")
+    return vectors
+
+
+def output_name(metadata: ModelMetadata, output: str | None, *, usual: str) -> str:
+    """Find an output: the named, the only, or the one that is called as usual.
 
     Raises:
         ClientError: It cannot be told which one that is.
@@ -102,7 +120,7 @@ def logits_name(metadata: ModelMetadata, output: str | None) -> str:
     if output is None:
         if len(names) == 1:
             return names[0]
-        output = "logits"
+        output = usual
     if output not in names:
         raise ClientError(
             f"model {metadata.name!r} has no output {output!r}; "

@@ -22,6 +22,7 @@ from eyespot.client.explanation import Explanation
 from eyespot.client.operations import Inputs, Operations
 from eyespot.client.pictures import Images
 from eyespot.client.requests import Target
+from eyespot.client.segmentation import Segmentation
 from eyespot.client.steps import (
     Call,
     Outcome,
@@ -43,6 +44,7 @@ from eyespot.client.values import (
     Parameter,
     ServerMetadata,
 )
+from eyespot.v1.tensors import Array
 
 
 class AsyncClient:
@@ -109,6 +111,38 @@ class AsyncClient:
                 model_version=model_version,
                 output=output,
                 timeout=timeout,
+            )
+        )
+
+    async def segment(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        model_version: str = "",
+        output: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[Segmentation]:
+        """Tell what each picture shows where."""
+        return await self._perform_all(
+            self._operations.segment(
+                model_name, images, model_version=model_version, output=output, timeout=timeout
+            )
+        )
+
+    async def embed(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        model_version: str = "",
+        output: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Array:
+        """Turn each picture into a vector, (B, D)."""
+        return await self._perform_all(
+            self._operations.embed(
+                model_name, images, model_version=model_version, output=output, timeout=timeout
             )
         )
 

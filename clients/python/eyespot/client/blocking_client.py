@@ -21,6 +21,7 @@ from eyespot.client.explanation import Explanation
 from eyespot.client.operations import Inputs, Operations
 from eyespot.client.pictures import Images
 from eyespot.client.requests import Target
+from eyespot.client.segmentation import Segmentation
 from eyespot.client.steps import (
     Call,
     Outcome,
@@ -42,6 +43,7 @@ from eyespot.client.values import (
     Parameter,
     ServerMetadata,
 )
+from eyespot.v1.tensors import Array
 
 
 class Client:
@@ -138,6 +140,54 @@ class Client:
                 model_version=model_version,
                 output=output,
                 timeout=timeout,
+            )
+        )
+
+    def segment(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        model_version: str = "",
+        output: str | None = None,
+        timeout: float | None = None,
+    ) -> list[Segmentation]:
+        """Tell what each picture shows where.
+
+        Args:
+            model_name: A model whose output has a number for each class of each pixel.
+            images: As in `classify`.
+            model_version: The newest when empty.
+            output: Name of the output, needed when several could be it.
+            timeout: In seconds.
+        """
+        return self._perform_all(
+            self._operations.segment(
+                model_name, images, model_version=model_version, output=output, timeout=timeout
+            )
+        )
+
+    def embed(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        model_version: str = "",
+        output: str | None = None,
+        timeout: float | None = None,
+    ) -> Array:
+        """Turn each picture into a vector, (B, D).
+
+        Args:
+            model_name: A model whose output is one vector for each row.
+            images: As in `classify`.
+            model_version: The newest when empty.
+            output: Name of the output, needed when several could be it.
+            timeout: In seconds.
+        """
+        return self._perform_all(
+            self._operations.embed(
+                model_name, images, model_version=model_version, output=output, timeout=timeout
             )
         )
 

@@ -1,6 +1,6 @@
-"""Two colour maps: one for magnitudes, one for signed values.
+"""Three colour maps: for magnitudes, for signed values, and for classes.
 
-Each runs through a few control points in CIE L*a*b*, evenly spaced in lightness, so that
+The first two run through a few control points in CIE L*a*b*, evenly spaced in lightness, so that
 equal steps of the value are equal steps for the eye, for colour-blind eyes and on a grey
 print as well. The colours are our own.
 """
@@ -20,6 +20,7 @@ _SEQUENTIAL = ((95, -5, 30), (73, 31, 50), (51, 62, 2), (29, 42, -46))
 # The sign is the hue, blue below zero and red above; the magnitude is the darkness.
 _NEGATIVE = ((95, -1, -3), (65, -8, -33), (35, 10, -50))
 _POSITIVE = ((95, 2, 4), (65, 40, 30), (35, 56, 40))
+_GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
 
 
 def sequential(values: Floats) -> Bytes:
@@ -35,6 +36,21 @@ def diverging(values: Floats) -> Bytes:
         _look_up(_table(_NEGATIVE), magnitudes),
         _look_up(_table(_POSITIVE), magnitudes),
     )
+
+
+def categorical(indices: NDArray[np.int64]) -> Bytes:
+    """Colour classes by their index, neighbours far apart. (...) -> (..., 3).
+
+    Each index turns the hue by the golden angle, so that no number of classes has to be
+    known beforehand; lightness and chroma alternate. Class 0, mostly the background, is grey.
+    """
+    values = np.asarray(indices, np.int64)
+    known, places = np.unique(values, return_inverse=True)
+    hue = known * _GOLDEN_ANGLE
+    lightness = np.array([58.0, 74.0, 44.0])[known % 3]
+    chroma = np.where(known == 0, 0.0, 52.0)
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
+    return _lab_to_srgb(lab)[places.reshape(values.shape)]
 
 
 def _look_up(table: Bytes, values: Floats) -> Bytes:

@@ -13,9 +13,16 @@ from PIL import Image
 from eyespot.client import overlay
 from eyespot.client.answers import read_attributions
 from eyespot.client.errors import PictureError
-from eyespot.client.pictures import Picture, load_picture
+from eyespot.client.pictures import Picture
+from eyespot.client.seen_picture import (
+    bring_to,
+    channel_axis,
+    read_pixels,
+    to_image,
+    write_picture,
+)
 from eyespot.client.values import ModelConfig
-from eyespot.v1 import explain_pb2, model_config_pb2
+from eyespot.v1 import explain_pb2
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
 
@@ -98,14 +105,7 @@ class Explanation:
             PictureError: As `overlay`, the suffix names no format, or the file cannot be
                 written, such as into a folder that is not there.
         """
-        drawn = self.overlay(image)
-        try:
-            drawn.save(path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise PictureError(f"{os.fspath(path)} cannot be written: {reason}") from error
-        except ValueError as error:
-            raise PictureError(f"{os.fspath(path)}: {error}") from error
+        write_picture(self.overlay(image), path)
 
     def picture(self) -> Image.Image:
         """Give the picture as the model saw it.
@@ -113,28 +113,13 @@ class Explanation:
         Raises:
             PictureError: The model does not take pixels.
         """
-        if self.pixels is None:
-            raise PictureError(
-                "the model does not take pixels: give the picture to draw upon as `image`"
-            )
-        return self._to_image(self.pixels)
+        return to_image(self.pixels, self.preprocessing)
 
     def _background(self, image: Picture | None) -> Image.Image:
-        height, width = self.attributions.shape[:2]
         if image is None:
             return self.picture()
-        loaded = load_picture(image)
-        if loaded.size == (width, height):
-            return loaded.convert("RGB")
-        if self.preprocessing is not None:
-            loaded = self._to_image(self.preprocessing.apply(loaded))
-        return loaded.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-
-    def _to_image(self, pixels: NDArray[np.uint8]) -> Image.Image:
-        if pixels.shape[-1] == 1:
-            return Image.fromarray(pixels[..., 0]).convert("RGB")
-        is_reversed = self.preprocessing is not None and self.preprocessing.color_order == "BGR"
-        return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1] if is_reversed else pixels))
+        height, width = self.attributions.shape[:2]
+        return bring_to((width, height), image, self.preprocessing)
 
     def _subtitle(self) -> str:
         version = f" v{self.model_version}" if self.model_version else ""
@@ -154,7 +139,7 @@ def read_explanations(
 ) -> list[Explanation]:
     """Read the answer for the rows of one request, which were `inputs`."""
     attributions = read_attributions(response)  # (B, ...) in the input's axis order
-    axis = _channel_axis(inputs, config)
+    axis = channel_axis(inputs, config)
     maps = [_as_map(row, axis, is_reduced=channel_reduction != "none") for row in attributions]
     return [
         Explanation(
@@ -168,26 +153,11 @@ def read_explanations(
             method=response.method,
             channel_reduction=channel_reduction,
             score_name=score_name,
-            pixels=_pixels(inputs[number], axis),
+            pixels=read_pixels(inputs[number], axis),
             preprocessing=config.preprocessing,
         )
         for number, row in enumerate(response.rows)
     ]
-
-
-def _channel_axis(inputs: Array, config: ModelConfig) -> int | None:
-    """Which axis of one row has the channels; None when a row is no picture."""
-    if inputs.ndim != 4:
-        return None
-    if config.preprocessing is not None:
-        return 2
-    told = config.message.input[0].format if config.message.input else None
-    if told == model_config_pb2.ModelInput.FORMAT_NHWC:
-        return 2
-    if told == model_config_pb2.ModelInput.FORMAT_NCHW:
-        return 0
-    # Not told: few values are channels; in doubt they come first, as PyTorch has them.
-    return 2 if inputs.shape[3] in (1, 3, 4) and inputs.shape[1] not in (1, 3, 4) else 0
 
 
 def _as_map(row: Array, axis: int | None, *, is_reduced: bool) -> NDArray[np.float32]:
@@ -197,11 +167,3 @@ def _as_map(row: Array, axis: int | None, *, is_reduced: bool) -> NDArray[np.flo
     if is_reduced:
         return values.squeeze(axis)  # -> (H, W)
     return np.moveaxis(values, axis, 2)  # -> (H, W, C)
-
-
-def _pixels(row: Array, axis: int | None) -> NDArray[np.uint8] | None:
-    """One row of the input as a picture, if that is what it is."""
-    if axis is None or row.dtype != np.uint8:
-        return None
-    pixels = np.moveaxis(row, axis, 2).astype(np.uint8, copy=False)
-    return pixels if pixels.shape[2] in (1, 3) else None

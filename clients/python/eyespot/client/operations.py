@@ -23,6 +23,7 @@ from eyespot.client.errors import (
 from eyespot.client.explanation import Explanation, read_explanations
 from eyespot.client.pictures import Images, Picture, as_rows, loader
 from eyespot.client.requests import Target
+from eyespot.client.segmentation import Segmentation, read_segmentations
 from eyespot.client.steps import Deadline, Pause, RetryPolicy, Steps, Work, send
 from eyespot.client.values import (
     Classification,
@@ -115,12 +116,57 @@ class Operations:
         """Infer, and rank the classes of each row."""
         deadline = self._deadline(timeout)
         metadata = yield from self._metadata_of(model_name, model_version, deadline)
-        name = answers.logits_name(metadata, output)
+        name = answers.output_name(metadata, output, usual="logits")
         result = yield from self._infer_rows(
             images, metadata, model_version=model_version, outputs=[name], deadline=deadline
         )
         config = yield from self._config_of(model_name, model_version, deadline)
         return answers.classify(result.outputs[name], config.labels, top_k=top_k)
+
+    def segment(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        model_version: str,
+        output: str | None,
+        timeout: float | None,
+    ) -> Steps[list[Segmentation]]:
+        """Infer, and choose the likeliest class of each pixel."""
+        deadline = self._deadline(timeout)
+        metadata = yield from self._metadata_of(model_name, model_version, deadline)
+        name = answers.output_name(metadata, output, usual="segmentation")
+        config = yield from self._config_of(model_name, model_version, deadline)
+        segmentations: list[Segmentation] = []
+        for batch in _batches(as_rows(images, len(requests.only_input(metadata).shape)), config):
+            array = yield Work(batch.load)
+            result = yield from self._infer_once(
+                requests.by_name(array, metadata),
+                metadata,
+                model_version=model_version,
+                outputs=[name],
+                deadline=deadline,
+            )
+            segmentations += read_segmentations(result, name, array, config)
+        return segmentations
+
+    def embed(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        model_version: str,
+        output: str | None,
+        timeout: float | None,
+    ) -> Steps[Array]:
+        """Infer, and give one vector for each row."""
+        deadline = self._deadline(timeout)
+        metadata = yield from self._metadata_of(model_name, model_version, deadline)
+        name = answers.output_name(metadata, output, usual="embedding")
+        result = yield from self._infer_rows(
+            images, metadata, model_version=model_version, outputs=[name], deadline=deadline
+        )
+        return answers.read_embeddings(result.outputs[name])
 
     def explain(
         self,
@@ -337,6 +383,8 @@ class Operations:
 
 def _batches(rows: Sequence[Picture | Array], config: ModelConfig) -> Iterator[_Batch]:
     size = max(config.max_batch_size, 1)
+    if config.preprocessing is not None and config.preprocessing.size is None:
+        size = 1  # each picture keeps a size of its own
     for start in range(0, len(rows), size):
         stop = min(start + size, len(rows))
         yield _Batch(

@@ -1,0 +1,58 @@
+"""`eyespot embed`: pictures to a server, and how far apart they are back."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+
+from eyespot.cli.connection import add_server_arguments, connected
+from eyespot.cli.errors import FAILURE, OK
+from eyespot.cli.output import add_json_argument, print_json, print_table
+from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
+from eyespot.v1.tensors import Array
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_picture_arguments(parser)
+    add_server_arguments(parser)
+    add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the squared distances between the pictures, or the vectors as JSON."""
+    paths: list[str] = []
+    vectors: list[Array] = []
+    with connected(options) as client:
+        model_name = model_to_ask(client, options)
+
+        def ask(some: Sequence[str]) -> list[Array]:
+            return list(client.embed(model_name, some, model_version=options.model_version))
+
+        for path, vector in ask_about(options.images, ask):
+            paths.append(path)
+            vectors.append(vector)
+    if options.json:
+        answered = [
+            {"image": path, "embedding": vector.tolist()}
+            for path, vector in zip(paths, vectors, strict=True)
+        ]
+        print_json({"model_name": model_name, "images": answered})
+    elif vectors:
+        _print(paths, np.stack(vectors))
+    return OK if len(paths) == len(options.images) else FAILURE
+
+
+def _print(paths: Sequence[str], vectors: Array) -> None:
+    """Print a table of the squared Euclidean distances, each pair twice."""
+    values = vectors.astype(np.float64)
+    apart = np.square(values[:, None] - values[None]).sum(axis=2)  # (B, B)
+    numbers = [str(number) for number in range(1, len(paths) + 1)]
+    rows = [
+        [number, path, *map(float, distances)]
+        for number, path, distances in zip(numbers, paths, apart, strict=True)
+    ]
+    print("squared distances between the embeddings")
+    print_table(["", "PICTURE", *numbers], rows)
