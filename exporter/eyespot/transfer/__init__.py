@@ -13,8 +13,9 @@ from eyespot.transfer.errors import (
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.picture_folder import PictureSplit, load_picture_folder
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
-from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model
+from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, training_rule
 
 __all__ = [
     "CheckpointError",
@@ -24,6 +25,7 @@ __all__ = [
     "Examples",
     "ExamplesError",
     "MissingScikitLearnError",
+    "PictureSplit",
     "RandomAffine",
     "SettingsError",
     "TrainedModel",
@@ -32,9 +34,11 @@ __all__ = [
     "accuracy",
     "criterion_for",
     "load_digits",
+    "load_picture_folder",
     "map_criterion",
     "predict",
     "save_weights",
     "train",
     "train_zoo_model",
+    "training_rule",
 ]

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from eyespot.exporter.preprocessed import Preprocessed
+from eyespot.exporter.rule_choice import fit_rule
 from eyespot.transfer.augmentation import RandomAffine
 from eyespot.transfer.criteria import criterion_for
 from eyespot.transfer.errors import ExamplesError
 from eyespot.transfer.examples import Examples
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, train
+from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.zoo import create_model, model_entry
 
 # So much a hand varies anyway; more, and a 6 begins to be a 9.
@@ -34,30 +36,20 @@ class TrainedModel:
     result: TrainingResult
 
 
-def train_zoo_model(
-    name: str,
-    examples: Examples,
-    *,
-    held_out: Examples,
-    epochs: int,
-    learning_rate: float,
-    seed: int,
-    progress: Callable[[EpochReport], None] = lambda report: None,
-) -> TrainedModel:
-    """Train a network of the zoo from random weights.
+def training_rule(
+    name: str, *, in_channels: int | None = None, input_size: int | None = None
+) -> PreprocessingRule:
+    """Tell how pictures become what a network of the zoo is trained on.
 
     Args:
         name: Of the network.
-        examples: What to learn: pictures of any size, put through the network's own rule.
-        held_out: Measured once, at the end.
-        epochs: How often each example is seen.
-        learning_rate: At its peak.
-        seed: Of the first weights and of everything else that chance decides.
-        progress: Called after each epoch.
+        in_channels: 1 for grey or 3 for colour; the paper's if not told.
+        input_size: Height and width; the paper's if not told.
 
     Raises:
-        ZooError: There is no such network, or it cannot be built.
-        TransferError: The training cannot be, or went astray.
+        ZooError: There is no such network.
+        ExamplesError: It does not classify pictures.
+        PreprocessingFitError: The rule cannot be had for these channels.
     """
     entry = model_entry(name)
     rule = entry.preprocessing
@@ -66,13 +58,54 @@ def train_zoo_model(
             f"{name} cannot learn from pictures of one class each: it is a network for "
             f"{entry.task}" + (" of other inputs than pictures" if rule is None else "")
         )
+    channels, height, width = entry.input_size
+    if input_size is not None:
+        height = width = input_size
+    return fit_rule(rule, channels=in_channels or channels, height=height, width=width)
+
+
+def train_zoo_model(
+    name: str,
+    examples: Examples,
+    *,
+    held_out: Examples,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    in_channels: int | None = None,
+    input_size: int | None = None,
+    progress: Callable[[EpochReport], None] = lambda report: None,
+) -> TrainedModel:
+    """Train a network of the zoo from random weights.
+
+    Args:
+        name: Of the network.
+        examples: What to learn: pixels as `training_rule` gives them.
+        held_out: The same; measured once, at the end.
+        epochs: How often each example is seen.
+        learning_rate: At its peak.
+        seed: Of the first weights and of everything else that chance decides.
+        in_channels: As for `training_rule`.
+        input_size: As for `training_rule`.
+        progress: Called after each epoch.
+
+    Raises:
+        ZooError: There is no such network, or it cannot be built.
+        TransferError: The training cannot be, or went astray.
+    """
+    rule = training_rule(name, in_channels=in_channels, input_size=input_size)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = create_model(name, num_classes=int(examples.labels.max()) + 1)
+        network = create_model(
+            name,
+            num_classes=int(examples.labels.max()) + 1,
+            in_channels=in_channels,
+            input_size=input_size,
+        )
     module = Preprocessed(network, rule)
     result = train(
         module,
-        examples.prepared(rule),
+        examples,
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
@@ -80,4 +113,4 @@ def train_zoo_model(
         augment=_VARIATION,
         progress=progress,
     )
-    return TrainedModel(network, accuracy(module, held_out.prepared(rule)), result)
+    return TrainedModel(network, accuracy(module, held_out), result)

@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(places: _Places, *, epochs: int) -> None:
     _title("Train LeNet-5 on handwritten digits, a fifth of them held out")
-    command = ("train", _NETWORK, "--data", "digits", "--output", places.weights, "--threads", "1")
+    command = ("train", _NETWORK, "digits", "--output", places.weights, "--threads", "1")
     _run_unless(places.weights.exists(), places.weights, *command, "--epochs", epochs)
 
 

@@ -1,22 +1,26 @@
-"""`eyespot train`: a network of the zoo and a data set in, a file of weights out."""
+"""`eyespot train`: a network of the zoo and pictures in, a file of weights out."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one
-from eyespot.cli.errors import telling
+from eyespot.cli.errors import OK, telling
 from eyespot.cli.output import add_json_argument, print_json
-from eyespot.cli.progress import showing_progress
+from eyespot.cli.progress import Counter, showing_progress, tell_line
 
 if TYPE_CHECKING:
-    from eyespot.transfer import EpochReport
+    from eyespot.transfer import EpochReport, PictureSplit
+    from eyespot.v1.preprocessing import PreprocessingRule
 
-_DATA = ("digits",)
+_DIGITS = "digits"
+_MOST_TOLD = 5
 _SECONDS_BETWEEN_EPOCHS = 2.0
 
 
@@ -24,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help="network of the zoo (see `eyespot models`)")
     parser.add_argument(
-        "--data",
-        required=True,
-        choices=_DATA,
-        help="what to learn: digits are the 1,797 handwritten ones that scikit-learn ships",
+        "data",
+        metavar="DATA",
+        help="folder with a folder of pictures for each class (or with train/ and val/ of such "
+        f"folders); {_DIGITS}: the 1,797 handwritten digits that scikit-learn ships",
     )
     parser.add_argument(
         "--output", required=True, metavar="FILE", type=Path, help="safetensors file to write"
@@ -47,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at its peak (default 0.005)",
     )
     parser.add_argument(
+        "--input-size", type=at_least_one, metavar="PIXELS", help="height and width of the input"
+    )
+    parser.add_argument("--channels", type=int, choices=(1, 3), help="1 for grey, 3 for colour")
+    parser.add_argument(
         "--threads",
         type=at_least_one,
         metavar="N",
@@ -57,30 +65,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, write the weights, and print the accuracy on a held-out fifth."""
+    """Train, write the weights, and print the accuracy on what was held out."""
     with showing_progress() as tell:
         tell("loading PyTorch")
         import torch
 
-        from eyespot.transfer import TransferError, load_digits, save_weights, train_zoo_model
+        from eyespot.exporter import ExportError
+        from eyespot.transfer import TransferError, save_weights, train_zoo_model, training_rule
         from eyespot.zoo import ZooError
 
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        with telling(TransferError, ZooError):
-            split = load_digits()
+        shape = {"in_channels": options.channels, "input_size": options.input_size}
+        with telling(TransferError, ZooError, ExportError):
+            split = _load(options, training_rule(options.model, **shape), tell)
             tell(f"training {options.model} on {len(split.train):,} pictures")
             trained = train_zoo_model(
                 options.model,
                 split.train,
-                held_out=split.test,
+                held_out=split.held_out,
                 epochs=options.epochs,
                 learning_rate=options.learning_rate,
                 seed=options.seed,
                 progress=_teller(tell),
+                **shape,
             )
             training = {
-                "data": options.data,
+                "data": Path(options.data).name,
                 "epochs": options.epochs,
                 "learning_rate": options.learning_rate,
                 "seed": options.seed,
@@ -89,15 +100,70 @@ def run(options: argparse.Namespace) -> int:
             save_weights(
                 trained.network,
                 options.output,
-                training={name: str(value) for name, value in training.items()},
+                training={
+                    **{name: str(value) for name, value in training.items()},
+                    "labels": json.dumps(split.labels, ensure_ascii=False),
+                },
             )
     if options.json:
         losses, seconds = trained.result.losses, trained.result.seconds
-        print_json({"output": options.output, **training, "losses": losses, "seconds": seconds})
+        print_json(
+            {
+                "output": options.output,
+                **training,
+                "labels": split.labels,
+                "held_out": len(split.held_out),
+                "skipped": split.skipped,
+                "repeated": split.repeated,
+                "losses": losses,
+                "seconds": seconds,
+            }
+        )
     else:
         print(f"trained {options.model} in {trained.result.seconds:.1f} s to {options.output}")
-        print(f"{trained.accuracy:.2%} right on {len(split.test)} pictures held out")
-    return 0
+        print(f"{trained.accuracy:.2%} right on {len(split.held_out)} pictures held out")
+        print(f"to serve it: {_export_command(options, len(split.labels))}")
+    return OK
+
+
+def _load(
+    options: argparse.Namespace, rule: PreprocessingRule, tell: Callable[[str], None]
+) -> PictureSplit:
+    """Read what is learnt, and tell what is the matter with it."""
+    from eyespot.transfer import PictureSplit, load_digits, load_picture_folder
+    from eyespot.transfer.digits import LABELS
+
+    if options.data == _DIGITS:
+        digits = load_digits()
+        return PictureSplit(digits.train.prepared(rule), digits.test.prepared(rule), LABELS)
+    tell(f"reading the pictures in {options.data}")
+    counters: list[Counter] = []
+
+    def count(total: int) -> None:
+        if not counters:
+            counters.append(Counter(tell, total, "pictures read"))
+        counters[0].add(1)
+
+    split = load_picture_folder(Path(options.data), rule, seed=options.seed, progress=count)
+    for what, names in (
+        ("skipped", split.skipped),
+        ("held out, but learnt from as well under another name:", split.repeated),
+    ):
+        for name in names[:_MOST_TOLD]:
+            tell_line(f"{what} {name}")
+        if len(names) > _MOST_TOLD:
+            tell_line(f"{what} {len(names) - _MOST_TOLD} more")
+    return split
+
+
+def _export_command(options: argparse.Namespace, classes: int) -> str:
+    words = ["eyespot", "export", options.model, "--weights", str(options.output)]
+    words += ["--num-classes", str(classes)]
+    if options.input_size is not None:
+        words += ["--input-size", str(options.input_size)]
+    if options.channels is not None:
+        words += ["--channels", str(options.channels)]
+    return shlex.join([*words, "--output", "repository"])
 
 
 def _teller(
