@@ -214,7 +214,6 @@ async def test_extensions_that_are_not_here_are_refused_not_ignored(repository, 
             ("request", "sequence_id"),
             ("input", "shared_memory_region"),
             ("output", "shared_memory_region"),
-            ("output", "classification"),
         ]:
             request = infer_request("affine", x=np.ones((1, 4), np.float32))
             request.outputs.add(name="y")

@@ -8,6 +8,7 @@ from onnx import TensorProto
 from tests.server.tiny import BATCHING, affine, identity
 
 SCRIPT = """
+import queue
 import sys
 import numpy as np
 import tritonclient.grpc as triton
@@ -30,13 +31,27 @@ assert result.get_response().id == "7"
 np.testing.assert_array_equal(result.as_numpy("y"), 2 * rows + 1)
 np.testing.assert_array_equal(client.infer("net", [given]).as_numpy("y"), 2 * rows + 1)
 
+best = client.infer("net", [given], outputs=[triton.InferRequestedOutput("y", class_count=1)])
+assert best.as_numpy("y").tolist() == [[b"7.000000:3"], [b"15.000000:3"]]
+
+answers = queue.Queue()
+client.start_stream(lambda result, error: answers.put((result, error)))
+for number in range(3):
+    client.async_stream_infer("net" if number != 1 else "nix", [given], request_id=str(number))
+found = [answers.get() for _ in range(3)]
+client.stop_stream()
+assert [error is None for _, error in found] == [True, False, True]
+assert "unknown model" in str(found[1][1])
+assert [found[n][0].get_response().id for n in (0, 2)] == ["0", "2"]
+np.testing.assert_array_equal(found[2][0].as_numpy("y"), 2 * rows + 1)
+
 texts = np.array([["a", "\\u00e9"]], object)
 given = triton.InferInput("x", texts.shape, "BYTES")
 given.set_data_from_numpy(texts)
 assert client.infer("text", [given]).as_numpy("y").tolist() == [[b"a", b"\\xc3\\xa9"]]
 
 statistics = client.get_inference_statistics("net").model_stats[0]
-assert statistics.inference_count == 4 and statistics.execution_count == 2
+assert statistics.inference_count == 10 and statistics.inference_stats.success.count == 5
 
 for name, shape, datatype, expected in [
     ("z", (1, 4), "FP32", ["'z'", "'x'"]),

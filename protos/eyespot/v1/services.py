@@ -32,8 +32,7 @@ class _Stub:
 
     def __init__(self, channel: grpc.Channel | grpc.aio.Channel, service: str) -> None:
         for method in _DESCRIPTORS[service].methods:
-            kind = "unary_stream" if method.server_streaming else "unary_unary"
-            callable_ = getattr(channel, kind)(
+            callable_ = getattr(channel, _kind(method))(
                 f"/{service}/{method.name}",
                 request_serializer=GetMessageClass(method.input_type).SerializeToString,
                 response_deserializer=GetMessageClass(method.output_type).FromString,
@@ -76,16 +75,19 @@ def generic_handler(service: str, servicer: object) -> grpc.GenericRpcHandler:
 
 
 def _handler(method: MethodDescriptor, behaviour: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    make = (
-        grpc.unary_stream_rpc_method_handler
-        if method.server_streaming
-        else grpc.unary_unary_rpc_method_handler
-    )
-    return make(
+    make = getattr(grpc, f"{_kind(method)}_rpc_method_handler")
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
         behaviour,
         request_deserializer=GetMessageClass(method.input_type).FromString,
         response_serializer=GetMessageClass(method.output_type).SerializeToString,
     )
+    return handler
+
+
+def _kind(method: MethodDescriptor) -> str:
+    """How gRPC calls a method that sends and gets one message or many."""
+    sent = "stream" if method.client_streaming else "unary"
+    return f"{sent}_{'stream' if method.server_streaming else 'unary'}"
 
 
 def reflection_pool() -> DescriptorPool:

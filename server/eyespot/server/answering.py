@@ -25,10 +25,8 @@ def answering(handler: Handler) -> Handler:
         start = time.perf_counter_ns()
         try:
             response = await handler(self, request, context)
-        except RequestError as error:
-            failure = error
         except Exception as error:
-            failure = _internal(error, handler.__name__)
+            failure = request_error(error, handler.__name__)
         else:
             if _access_logger.isEnabledFor(logging.DEBUG):
                 _log_access(handler.__name__, request, "OK", start)
@@ -41,8 +39,13 @@ def answering(handler: Handler) -> Handler:
     return answer
 
 
-def _internal(error: Exception, method: str) -> InternalError:
-    """Logs a fault of ours under a new id; the caller gets the id and nothing else."""
+def request_error(error: Exception, method: str) -> RequestError:
+    """What the caller is told of an error.
+
+    A fault of ours is logged under a new id; the caller gets the id and nothing else.
+    """
+    if isinstance(error, RequestError):
+        return error
     identity = uuid.uuid4().hex[:12]
     _logger.error("internal error %s in %s", identity, method, exc_info=error)
     return InternalError(f"internal error {identity}")

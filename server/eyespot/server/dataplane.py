@@ -35,7 +35,7 @@ class Dataplane:
         # By what calls name: (name, version), and (name, "") for the latest version.
         self._by_call: dict[tuple[str, str], Model] = {}
         self._has_scanned = False
-        self._is_draining = False
+        self.draining = asyncio.Event()  # set once nothing more is admitted
         self.late_calls = 0  # calls that came while draining; nothing else is told by them
 
     def expect(self, model_name: str, model_version: str) -> None:
@@ -66,7 +66,7 @@ class Dataplane:
             ModelNotFoundError: the repository has no such model or version.
             ModelUnavailableError: it has, but the model is not ready; says why.
         """
-        if self._is_draining:
+        if self.is_draining:
             self.late_calls += 1
         model = self._by_call.get((name, version))
         if model is None:
@@ -92,22 +92,22 @@ class Dataplane:
         """Whether every model has loaded, or is known to be unavailable."""
         return (
             self._has_scanned
-            and not self._is_draining
+            and not self.is_draining
             and all(entry.state is not ModelState.LOADING for entry in self._entries.values())
         )
 
     @property
     def is_draining(self) -> bool:
         """Whether nothing more is admitted."""
-        return self._is_draining
+        return self.draining.is_set()
 
     def is_model_ready(self, name: str, version: str = "") -> bool:
         """Whether calls to this model would be admitted; false for an unknown one."""
-        return (name, version) in self._by_call and not self._is_draining
+        return (name, version) in self._by_call and not self.is_draining
 
     async def drain(self) -> None:
         """Admits nothing more and waits until everything admitted is answered."""
-        self._is_draining = True
+        self.draining.set()
         await asyncio.gather(*(model.drain() for model in self._models.values()))
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Dataplane:
 
     def _absence(self, name: str, version: str) -> Exception:
         """Why there is no ready model for a call, for the latest of the versions it means."""
-        if self._is_draining:
+        if self.is_draining:
             return DrainingError("the server is shutting down")
         entries = [
             entry

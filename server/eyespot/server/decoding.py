@@ -23,7 +23,15 @@ _SHARED_MEMORY = frozenset(
     {"shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"}
 )
 _REFUSED_OF_REQUEST = frozenset({"sequence_id", "sequence_start", "sequence_end"})
-_REFUSED_OF_OUTPUT = _SHARED_MEMORY | {"classification"}
+_CLASSIFICATION = "classification"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that is asked for; `classification` is 0 or the number of classes wanted."""
+
+    name: str
+    classification: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class Signature:
 
     def __init__(self, config: ModelConfig) -> None:
         self.model_name = config.name
-        self.output_names = tuple(output.name for output in config.outputs)
+        self._all_outputs = tuple(RequestedOutput(output.name) for output in config.outputs)
         self.output_datatypes = {output.name: output.datatype for output in config.outputs}
         self._inputs = {spec.name: spec for spec in config.inputs}
         self._max_batch_size = config.max_batch_size
@@ -90,23 +98,34 @@ class Signature:
         key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
         return DecodedInputs(arrays, rows, key)
 
-    def read_outputs(self, requested: Sequence[Any]) -> Sequence[str]:
-        """The names of the outputs that a ModelInferRequest asks for; all when it names none."""
+    def read_outputs(self, requested: Sequence[Any]) -> Sequence[RequestedOutput]:
+        """The outputs that a ModelInferRequest asks for; all when it names none."""
         if not requested:
-            return self.output_names
-        names = []
-        for output in requested:
-            if output.name not in self.output_datatypes:
-                raise InvalidArgumentError(
-                    f"unexpected inference output '{output.name}' for model "
-                    f"'{self.model_name}'; it has {_quoted(self.output_names)}"
-                )
-            if output.parameters:
-                self._refuse(output.parameters, _REFUSED_OF_OUTPUT)
-            names.append(output.name)
+            return self._all_outputs
+        outputs = [self._read_output(output) for output in requested]
+        names = [output.name for output in outputs]
         if len(set(names)) != len(names):
             raise InvalidArgumentError(f"the request names an output twice: {_quoted(names)}")
-        return names
+        return outputs
+
+    def _read_output(self, output: Any) -> RequestedOutput:
+        if output.name not in self.output_datatypes:
+            raise InvalidArgumentError(
+                f"unexpected inference output '{output.name}' for model "
+                f"'{self.model_name}'; it has {_quoted(self.output_datatypes)}"
+            )
+        if not output.parameters:
+            return RequestedOutput(output.name)
+        self._refuse(output.parameters, _SHARED_MEMORY)
+        if _CLASSIFICATION not in output.parameters:
+            return RequestedOutput(output.name)
+        count = output.parameters[_CLASSIFICATION].int64_param
+        if count < 1:
+            raise InvalidArgumentError(
+                f"classification of output '{output.name}' for model '{self.model_name}' is the "
+                f"number of classes wanted, an int64 of at least 1"
+            )
+        return RequestedOutput(output.name, count)
 
     def _read_input(self, tensor: Any, raw: bytes | None) -> Array:
         name = tensor.name

@@ -4,25 +4,31 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator
 from importlib import metadata
 from typing import Any
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.server.answering import answering
+from eyespot.server.answering import answering, request_error
+from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.decoding import Signature
+from eyespot.server.decoding import RequestedOutput, Signature
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
 from eyespot.server.statistics import BatchDurations, Duration, Statistics
+from eyespot.server.streaming import answer_in_order
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.tensors import encode
 
 # Only extensions of which every part works.
-_EXTENSIONS = ("model_configuration", "statistics")
+_EXTENSIONS = ("classification", "model_configuration", "statistics")
+# Requests of one stream that are not answered yet; no more are read meanwhile.
+_STREAM_IN_FLIGHT = 256
+_WANTS_FINAL, _IS_FINAL = "triton_enable_empty_final_response", "triton_final_response"
 _PLATFORM = "onnxruntime_onnx"
 
 
@@ -105,16 +111,47 @@ class InferenceServicer:
 
     @answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
+        return await self._infer(request, context)
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
+            try:
+                answered = await self._infer(request, context)
+            except Exception as error:
+                told = request_error(error, "ModelStreamInfer")
+                unanswered = pb.ModelInferResponse(id=request.id)
+                return pb.ModelStreamInferResponse(
+                    error_message=str(told), infer_response=unanswered
+                )
+            if _WANTS_FINAL in request.parameters and request.parameters[_WANTS_FINAL].bool_param:
+                answered.parameters[_IS_FINAL].bool_param = True
+            return pb.ModelStreamInferResponse(infer_response=answered)
+
+        async for response in answer_in_order(
+            requests, answer, most_in_flight=_STREAM_IN_FLIGHT, end=self._dataplane.draining
+        ):
+            yield response
+        if self._dataplane.is_draining:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+
+    async def _infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
         model = self._dataplane.model(request.model_name, request.model_version)
         signature = self._signatures.of(model)
         decoded = signature.read_inputs(request)
-        output_names = signature.read_outputs(request.outputs)
+        requested = signature.read_outputs(request.outputs)
         call = InferCall(decoded.arrays, decoded.rows, decoded.key, deadline_of(context))
         outputs = await model.infer(call)
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=model.version, id=request.id
         )
-        _add_outputs(response, output_names, outputs, signature.output_datatypes)
+        for output in requested:
+            array, datatype = outputs[output.name], signature.output_datatypes[output.name]
+            if output.classification:
+                array, datatype = _classes(model, output, array), "BYTES"
+            response.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
+            response.raw_output_contents.append(encode(array, datatype))
         return response
 
 
@@ -124,16 +161,13 @@ def deadline_of(context: Any) -> float | None:
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
 
 
-def _add_outputs(
-    response: pb.ModelInferResponse,
-    names: Sequence[str],
-    outputs: Mapping[str, NDArray[np.generic]],
-    datatypes: Mapping[str, str],
-) -> None:
-    for name in names:
-        array, datatype = outputs[name], datatypes[name]
-        response.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        response.raw_output_contents.append(encode(array, datatype))
+def _classes(
+    model: Model, output: RequestedOutput, array: NDArray[np.generic]
+) -> NDArray[np.generic]:
+    (spec,) = [spec for spec in model.config.outputs if spec.name == output.name]
+    labels = model.labels if spec.label_filename else ()
+    is_batched = model.config.max_batch_size > 0
+    return classify(array, output.classification, labels, is_batched=is_batched)
 
 
 def _tensor_metadata(spec: TensorConfig) -> pb.ModelMetadataResponse.TensorMetadata:
