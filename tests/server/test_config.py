@@ -40,6 +40,9 @@ VALUES = {
     "sessions": ("3", 3),
     "max_request_mib": ("8", 8),
     "max_queue_size": ("9", 9),
+    "model_control_mode": ("explicit", "explicit"),
+    "load_model": ("a,b", "a,b"),
+    "repository_poll_seconds": ("2.5", 2.5),
     "drain_seconds": ("1.5", 1.5),
     "strict": ("true", True),
     "explain": ("off", "off"),
@@ -140,3 +143,8 @@ def test_batches_at_once_follow_the_cores(monkeypatch):
 def test_address_brackets_ipv6():
     assert ServerConfig(repository=Path("r"), host="::1", port=7).address == "[::1]:7"
     assert ServerConfig(repository=Path("r")).address == "127.0.0.1:8001"
+
+
+def test_models_are_named_only_where_calls_load_them():
+    with pytest.raises(ConfigError, match="with model_control_mode explicit, not with none"):
+        _read("models", "--load-model", "a")

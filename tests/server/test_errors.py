@@ -18,6 +18,7 @@ STATUSES = {
     errors.DeadlineExceededError: "DEADLINE_EXCEEDED",
     errors.FailedPreconditionError: "FAILED_PRECONDITION",
     errors.NotExplainableError: "FAILED_PRECONDITION",
+    errors.LoadError: "FAILED_PRECONDITION",
     errors.UnimplementedError: "UNIMPLEMENTED",
     errors.ExplainUnavailableError: "UNIMPLEMENTED",
     errors.InternalError: "INTERNAL",

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -18,12 +17,11 @@ from grpc_reflection.v1alpha import reflection
 
 from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.errors import RepositoryError, StartError
+from eyespot.server.errors import StartError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.listening import check_address
+from eyespot.server.loader import Loader
 from eyespot.server.logs import configure_logging
-from eyespot.server.model import Model, load_version
-from eyespot.server.repository import BrokenModel, VersionFolder, scan, suggest_repository
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.v1.services import (
@@ -51,11 +49,9 @@ class Server:
         self.config = config
         self.dataplane = Dataplane()
         self.port = 0
-        self._found: list[VersionFolder | BrokenModel] = []
+        self._loader = Loader(self.dataplane, config, on_change=self._tell_health)
+        self._following: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
-        self._loaders = ThreadPoolExecutor(
-            max(1, len(os.sched_getaffinity(0))), thread_name_prefix="load"
-        )
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", config.max_request_mib * _MIB),
@@ -66,7 +62,9 @@ class Server:
         signatures = Signatures()
         self._server.add_generic_rpc_handlers(
             (
-                generic_handler(INFERENCE_SERVICE, InferenceServicer(self.dataplane, signatures)),
+                generic_handler(
+                    INFERENCE_SERVICE, InferenceServicer(self.dataplane, signatures, self._loader)
+                ),
                 generic_handler(EXPLAIN_SERVICE, ExplainServicer(self.dataplane, signatures)),
             )
         )
@@ -84,7 +82,7 @@ class Server:
             StartError: the address cannot be used, or the device, or the repository.
         """
         check_device(self.config.device)
-        self._found = scan(self.config.repository)
+        self._loader.scan()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         check_address(self.config.host, self.config.port)
@@ -108,15 +106,7 @@ class Server:
         Raises:
             StartError: nothing can be served at all.
         """
-        folders = []
-        for found in self._found:
-            if isinstance(found, BrokenModel):
-                self._mark_unavailable(found.model_name, found.model_version, found.reason)
-            else:
-                self.dataplane.expect(found.model_name, found.model_version)
-                folders.append(found)
-        self.dataplane.expect_no_more()
-        await asyncio.gather(*(self._load_version(folder) for folder in folders))
+        await self._loader.load_all()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         if self.config.port_file is not None:
@@ -131,15 +121,21 @@ class Server:
             },
         )
         if ModelState.READY not in states:
-            _logger.warning("no model is ready%s", self._hint())
+            _logger.warning("no model is ready%s", self._loader.hint())
+        if self.config.model_control_mode == "poll":
+            self._following = asyncio.ensure_future(self._loader.follow())
 
     async def drain(self) -> bool:
         """Admits nothing more and finishes what was admitted; says whether all of it was."""
+        self._follow_no_more()
         await self._health.enter_graceful_shutdown()
         _logger.info("shutting down: finishing what was admitted")
         is_complete = True
         try:
-            await asyncio.wait_for(self.dataplane.drain(), self.config.drain_seconds)
+            await asyncio.wait_for(
+                asyncio.gather(self.dataplane.drain(), self._loader.drain()),
+                self.config.drain_seconds,
+            )
         except TimeoutError:
             is_complete = False
             _logger.error(
@@ -152,8 +148,9 @@ class Server:
 
     async def stop(self, *, grace: float = 0.0) -> None:
         """Closes the connections, `grace` seconds from now at the latest, and the models."""
+        self._follow_no_more()
         await self._server.stop(grace)
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._loader.close()
         self.dataplane.close()
 
     async def _wait_for_quiet(self) -> None:
@@ -163,37 +160,14 @@ class Server:
             if self.dataplane.late_calls == before:
                 return
 
-    async def _load_version(self, folder: VersionFolder) -> None:
-        name, version = folder.model_name, folder.model_version
-        loop = asyncio.get_running_loop()
-        try:
-            loaded = await loop.run_in_executor(self._loaders, load_version, folder, self.config)
-        except RepositoryError as error:
-            self._mark_unavailable(name, version, str(error))
-        except StartError:
-            raise
-        except Exception as error:
-            # Ours, but no reason to keep the other models from being served.
-            _logger.exception("model %s version %s failed to load", name, version)
-            self._mark_unavailable(name, version, f"{type(error).__name__}: {error}")
-        else:
-            self.dataplane.add(Model(loaded, self.config))
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-            _logger.info("model %s version %s is ready", name, version)
+    def _follow_no_more(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
 
-    def _hint(self) -> str:
-        """What may help where no model is ready."""
-        repository = self.config.repository
-        meant = suggest_repository(repository)
-        if meant is not None:
-            return f"; is {meant} meant?"
-        if self._found:
-            return ": the reasons are above"
-        return f": nothing was found, expected {repository}/<model>/<version>/model.onnx"
-
-    def _mark_unavailable(self, name: str, version: str, reason: str) -> None:
-        self.dataplane.mark_unavailable(name, version, reason)
-        _logger.error("model %s version %s is unavailable: %s", name, version or "-", reason)
+    async def _tell_health(self, model_name: str) -> None:
+        is_ready = self.dataplane.is_model_ready(model_name)
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(model_name, status.SERVING if is_ready else status.NOT_SERVING)
 
 
 async def serve(config: ServerConfig) -> int:

@@ -72,6 +72,23 @@ class ServerConfig:
         default=1024,
         metadata=_about("requests that may wait per model; config.pbtxt outweighs it", minimum=1),
     )
+    model_control_mode: str = field(
+        default="none",
+        metadata=_about(
+            "none: the repository as it is at the start; explicit: what --load-model names, and "
+            "calls load and unload; poll: changes of the repository are followed",
+            choices=("none", "explicit", "poll"),
+        ),
+    )
+    load_model: str = field(
+        default="",
+        metadata=_about(
+            "with explicit: the models to load at the start, separated by commas; * for all"
+        ),
+    )
+    repository_poll_seconds: float = field(
+        default=15.0, metadata=_about("with poll: time between two looks", minimum=0.01)
+    )
     drain_seconds: float = field(
         default=30.0, metadata=_about("time to finish admitted requests after SIGTERM", minimum=0)
     )
@@ -96,6 +113,11 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
             _check(setting, getattr(self, setting.name))
+        if self.load_model and self.model_control_mode != "explicit":
+            raise ConfigError(
+                "load_model names what is loaded with model_control_mode explicit, "
+                f"not with {self.model_control_mode}"
+            )
 
     @classmethod
     def from_sources(cls, arguments: argparse.Namespace, environ: Mapping[str, str]) -> Self:

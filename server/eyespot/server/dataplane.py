@@ -46,14 +46,29 @@ class Dataplane:
         """Tells that every model that there is has been named."""
         self._has_scanned = True
 
-    def add(self, model: Model) -> None:
-        """Takes up a version that is ready."""
+    def add(self, model: Model) -> Model | None:
+        """Takes up a version that is ready, and gives back the one it takes the place of."""
         self._set(IndexEntry(model.name, model.version, ModelState.READY))
+        replaced = self._models.get((model.name, model.version))
         self._models[model.name, model.version] = model
-        self._by_call[model.name, model.version] = model
-        latest = self._by_call.get((model.name, ""))
-        if latest is None or int(latest.version) < int(model.version):
-            self._by_call[model.name, ""] = model
+        self._index_calls(model.name)
+        return replaced
+
+    def remove(self, model_name: str, model_version: str, *, reason: str) -> Model | None:
+        """Admits no more calls of a version, and gives it back if it was ready.
+
+        Without a reason nothing is remembered of it: it is not in the repository any more.
+        """
+        model = self._models.pop((model_name, model_version), None)
+        self._entries.pop((model_name, model_version), None)
+        if reason:
+            self.mark_unavailable(model_name, model_version, reason)
+        self._index_calls(model_name)
+        return model
+
+    def versions(self, model_name: str) -> list[str]:
+        """Every version of a model that is known, ready or not; empty where none can be told."""
+        return [entry.model_version for entry in self.index() if entry.model_name == model_name]
 
     def mark_unavailable(self, model_name: str, model_version: str, reason: str) -> None:
         """Tells that a version cannot be served."""
@@ -115,6 +130,13 @@ class Dataplane:
         for model in self._models.values():
             model.close()
 
+    def _index_calls(self, name: str) -> None:
+        """Notes anew which model the calls of a name mean."""
+        for key in [key for key in self._by_call if key[0] == name]:
+            del self._by_call[key]
+        for key in sorted((key for key in self._models if key[0] == name), key=_number):
+            self._by_call[key] = self._by_call[name, ""] = self._models[key]  # the latest stays
+
     def _set(self, entry: IndexEntry) -> None:
         self._entries[entry.model_name, entry.model_version] = entry
 
@@ -141,6 +163,10 @@ class Dataplane:
         else:
             hint = f"the models are: {', '.join(known[:20]) or 'none'}"
         return ModelNotFoundError(f"Request for unknown model: {what} is not found; {hint}")
+
+
+def _number(key: tuple[str, str]) -> int:
+    return int(key[1])
 
 
 def _index_order(item: tuple[tuple[str, str], object]) -> tuple[str, int]:

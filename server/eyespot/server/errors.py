@@ -11,7 +11,8 @@ ServerError
 │   │   └── QueueFullError           more requests wait than max_queue_size
 │   ├── DeadlineExceededError    DEADLINE_EXCEEDED    expired before the session was free
 │   ├── FailedPreconditionError  FAILED_PRECONDITION
-│   │   └── NotExplainableError      the model has no original, or one that does not agree
+│   │   ├── NotExplainableError      the model has no original, or one that does not agree
+│   │   └── LoadError                a model cannot be loaded or unloaded as asked
 │   ├── UnimplementedError       UNIMPLEMENTED        declared in the protocol, not done here
 │   │   └── ExplainUnavailableError  the explain extra is not installed
 │   └── InternalError            INTERNAL             ours; the message carries an id only
@@ -90,6 +91,10 @@ class FailedPreconditionError(RequestError):
 
 class NotExplainableError(FailedPreconditionError):
     """The model version has no original, or one that disagrees with its session."""
+
+
+class LoadError(FailedPreconditionError):
+    """The model cannot be loaded, or the server was not started so that calls may load."""
 
 
 class UnimplementedError(RequestError):

@@ -5,12 +5,13 @@ would change the meaning if it were ignored, keeps the model from loading; what 
 but merely not honoured is named, so that nobody believes in it.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
 
 from eyespot.server.errors import RepositoryError
@@ -141,6 +142,22 @@ def read_config(folder: Path) -> ConfigFile | None:
     _check_message(message, folder.name)
     # proto3 cannot tell 0 from absent, and only an absent one may be completed.
     return ConfigFile(message, "max_batch_size" in text)
+
+
+def parse_config(text: str, folder_name: str) -> ConfigFile:
+    """Reads a ModelConfig that came as JSON in place of config.pbtxt.
+
+    Raises:
+        RepositoryError: it is none, or asks for what Eyespot cannot serve.
+    """
+    message = model_config_pb2.ModelConfig()
+    try:
+        values = json.loads(text)
+        json_format.ParseDict(values, message)
+    except (ValueError, json_format.ParseError) as error:
+        raise RepositoryError(f"the config that was sent is no ModelConfig: {error}") from error
+    _check_message(message, folder_name)
+    return ConfigFile(message, bool({"max_batch_size", "maxBatchSize"} & set(values)))
 
 
 def empty_config() -> ConfigFile:

@@ -9,11 +9,12 @@ without config.pbtxt and without a version is no model at all, as one of picture
 import contextlib
 import logging
 from collections import defaultdict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
 from eyespot.server.errors import RepositoryError, StartError
-from eyespot.server.model_config import ConfigFile, empty_config, read_config
+from eyespot.server.model_config import ConfigFile, empty_config, parse_config, read_config
 from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -71,20 +72,36 @@ def scan(repository: Path) -> list[VersionFolder | BrokenModel]:
         ) from error
     found: list[VersionFolder | BrokenModel] = []
     for folder in folders:
-        try:
-            if _is_model(folder):
-                found.extend(_scan_model(folder))
-            else:
-                _logger.info(
-                    "folder %s is no model: it has neither %s nor a version folder",
-                    folder.name,
-                    CONFIG_FILE,
-                )
-        except RepositoryError as error:
-            found.append(BrokenModel(folder.name, "", str(error)))
-        except OSError as error:
-            found.append(BrokenModel(folder.name, "", f"it cannot be read: {error.strerror}"))
+        found.extend(_scan_folder(folder, None))
     return found
+
+
+def scan_model(
+    repository: Path, name: str, *, config: str | None = None
+) -> list[VersionFolder | BrokenModel]:
+    """Lists what one model wants served; nothing where there is no such model.
+
+    Args:
+        repository: the folder of models.
+        name: of the model; a name that is no plain folder name has no model.
+        config: a ModelConfig as JSON that stands in for config.pbtxt.
+    """
+    folder = repository / name
+    if Path(name).name != name or name.startswith(".") or not folder.is_dir():
+        return []
+    return _scan_folder(folder, config)
+
+
+def fingerprint(repository: Path, name: str) -> Hashable:
+    """What changes when a file of a model does: names, sizes and times."""
+    with contextlib.suppress(OSError):
+        return tuple(
+            (path.relative_to(repository).as_posix(), status.st_size, status.st_mtime_ns)
+            for path in sorted((repository / name).rglob("*"))
+            if not any(part.startswith(".") for part in path.relative_to(repository).parts)
+            for status in (path.stat(),)
+        )
+    return None  # it changes under our eyes, or is gone
 
 
 def suggest_repository(repository: Path) -> Path | None:
@@ -145,9 +162,24 @@ def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit()
 
 
-def _scan_model(folder: Path) -> list[VersionFolder | BrokenModel]:
+def _scan_folder(folder: Path, config: str | None) -> list[VersionFolder | BrokenModel]:
+    """What a folder of the repository wants served; one that is broken says so."""
+    try:
+        if _is_model(folder):
+            return _scan_model(folder, config)
+    except RepositoryError as error:
+        return [BrokenModel(folder.name, "", str(error))]
+    except OSError as error:
+        return [BrokenModel(folder.name, "", f"it cannot be read: {error.strerror}")]
+    _logger.info(
+        "folder %s is no model: it has neither %s nor a version folder", folder.name, CONFIG_FILE
+    )
+    return []
+
+
+def _scan_model(folder: Path, config: str | None) -> list[VersionFolder | BrokenModel]:
     versions = _find_versions(folder)
-    config_file = read_config(folder)
+    config_file = read_config(folder) if config is None else parse_config(config, folder.name)
     if config_file is None:
         if any((version / MANIFEST_FILE).exists() for version in versions.values()):
             raise RepositoryError(

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from importlib import metadata
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import grpc
 import numpy as np
@@ -16,6 +17,8 @@ from eyespot.server.answering import answering, request_error
 from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane, ModelState
 from eyespot.server.decoding import RequestedOutput, Signature
+from eyespot.server.errors import UnimplementedError
+from eyespot.server.loader import Loader
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
 from eyespot.server.statistics import BatchDurations, Duration, Statistics
@@ -25,7 +28,7 @@ from eyespot.v1 import model_config_pb2
 from eyespot.v1.tensors import encode
 
 # Only extensions of which every part works.
-_EXTENSIONS = ("classification", "model_configuration", "statistics")
+_EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
 # Requests of one stream that are not answered yet; no more are read meanwhile.
 _STREAM_IN_FLIGHT = 256
 _WANTS_FINAL, _IS_FINAL = "triton_enable_empty_final_response", "triton_final_response"
@@ -36,7 +39,8 @@ class Signatures:
     """The prepared checks of each model, shared by the services."""
 
     def __init__(self) -> None:
-        self._by_model: dict[Model, Signature] = {}
+        # Weak: what is remembered of a model does not keep it in memory.
+        self._by_model: WeakKeyDictionary[Model, Signature] = WeakKeyDictionary()
 
     def of(self, model: Model) -> Signature:
         """The checks of a model; made on first use."""
@@ -49,9 +53,10 @@ class Signatures:
 class InferenceServicer:
     """Answers the RPCs of the Open Inference Protocol on the event loop of the server."""
 
-    def __init__(self, dataplane: Dataplane, signatures: Signatures) -> None:
+    def __init__(self, dataplane: Dataplane, signatures: Signatures, loader: Loader) -> None:
         self._dataplane = dataplane
         self._signatures = signatures
+        self._loader = loader
 
     @answering
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> Any:
@@ -110,6 +115,20 @@ class InferenceServicer:
         return response
 
     @answering
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Any
+    ) -> Any:
+        await self._loader.load(request.model_name, config=_config_of(request))
+        return pb.RepositoryModelLoadResponse()
+
+    @answering
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Any
+    ) -> Any:
+        await self._loader.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    @answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
         return await self._infer(request, context)
 
@@ -159,6 +178,17 @@ def deadline_of(context: Any) -> float | None:
     """When the caller stops waiting, in seconds on the event loop's clock."""
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
+
+
+def _config_of(request: pb.RepositoryModelLoadRequest) -> str | None:
+    """The ModelConfig that a load brings, as JSON; what else it may bring is refused."""
+    for name in request.parameters:
+        if name != "config":
+            raise UnimplementedError(
+                f"failed to load '{request.model_name}', the parameter '{name}' is not honoured; "
+                "put the files into the model repository"
+            )
+    return request.parameters["config"].string_param if request.parameters else None
 
 
 def _classes(

@@ -1,0 +1,289 @@
+"""Model versions into the dataplane and out of it, without a call that fails on the way.
+
+A version is loaded and warmed up beside the one it replaces; then calls go to the new one,
+and the old one answers what it has admitted before its memory is given back.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from eyespot.server.config import ServerConfig
+from eyespot.server.dataplane import Dataplane
+from eyespot.server.errors import LoadError, ModelNotFoundError, RepositoryError, StartError
+from eyespot.server.model import LoadedVersion, Model, load_version
+from eyespot.server.repository import (
+    BrokenModel,
+    VersionFolder,
+    fingerprint,
+    scan,
+    scan_model,
+    suggest_repository,
+)
+
+ResultT = TypeVar("ResultT")
+
+_UNLOADED = "unloaded"
+_logger = logging.getLogger(__name__)
+
+
+class Loader:
+    """Loads and unloads the models of one repository; use it from one event loop.
+
+    Args:
+        dataplane: what is served.
+        settings: where the repository is, and how its models are loaded.
+        on_change: awaited with the name of a model after calls may find it, or no more.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        settings: ServerConfig,
+        *,
+        on_change: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._dataplane = dataplane
+        self._settings = settings
+        self._on_change = on_change
+        self._found: list[VersionFolder | BrokenModel] = []
+        self._threads = ThreadPoolExecutor(
+            max(1, len(os.sched_getaffinity(0))), thread_name_prefix="load"
+        )
+        # One load of a model at a time: the last one asked for is the one that stays.
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._fingerprints: dict[str, Hashable] = {}
+
+    def scan(self) -> None:
+        """Looks for what is to be loaded at the start.
+
+        Raises:
+            StartError: the repository cannot be read, or lacks a model that is named.
+        """
+        found = scan(self._settings.repository)
+        if self._settings.model_control_mode == "explicit":
+            wanted = [name.strip() for name in self._settings.load_model.split(",") if name.strip()]
+            names = {each.model_name for each in found}
+            if missing := sorted(set(wanted) - names - {"*"}):
+                raise StartError(
+                    f"load_model names {', '.join(missing)}, the repository has "
+                    f"{', '.join(sorted(names)) or 'no model'}"
+                )
+            found = [each for each in found if "*" in wanted or each.model_name in wanted]
+        self._found = found
+
+    async def load_all(self) -> None:
+        """Loads what was found; afterwards each is ready, or unavailable with its reason.
+
+        Raises:
+            StartError: nothing can be served at all.
+        """
+        for found in self._found:
+            self._fingerprints[found.model_name] = fingerprint(
+                self._settings.repository, found.model_name
+            )
+            if isinstance(found, BrokenModel):
+                self._mark_unavailable(found)
+            else:
+                self._dataplane.expect(found.model_name, found.model_version)
+        self._dataplane.expect_no_more()
+        folders = [found for found in self._found if isinstance(found, VersionFolder)]
+        await asyncio.gather(*(self._load_at_start(folder) for folder in folders))
+
+    def hint(self) -> str:
+        """What may help where no model is ready."""
+        repository = self._settings.repository
+        if self._settings.model_control_mode == "explicit" and not self._settings.load_model:
+            return ": none was named by --load-model, calls may load them"
+        meant = suggest_repository(repository)
+        if meant is not None:
+            return f"; is {meant} meant?"
+        if self._found:
+            return ": the reasons are above"
+        return f": nothing was found, expected {repository}/<model>/<version>/model.onnx"
+
+    async def load(self, name: str, *, config: str | None = None) -> None:
+        """Loads the versions of a model as they are now, in place of those that are served.
+
+        Args:
+            name: of the model.
+            config: a ModelConfig as JSON that stands in for config.pbtxt.
+
+        Raises:
+            ModelNotFoundError: the repository has no such model.
+            LoadError: no version can be loaded, and what was served before still is; or calls
+                may load nothing.
+        """
+        self._check_calls_may(f"failed to load '{name}'")
+        await self._load(name, config)
+
+    async def unload(self, name: str) -> None:
+        """Takes a model out; what it has admitted is answered.
+
+        Raises:
+            ModelNotFoundError: nothing of it is known.
+            LoadError: calls may unload nothing.
+        """
+        self._check_calls_may(f"failed to unload '{name}'")
+        async with self._locks[name]:
+            versions = self._dataplane.versions(name)
+            if not versions:
+                raise ModelNotFoundError(f"failed to unload '{name}', there is no such model")
+            for version in versions:
+                self._retire(self._dataplane.remove(name, version, reason=_UNLOADED))
+            await self._on_change(name)
+            _logger.info("model %s is unloaded", name)
+
+    async def follow(self) -> None:
+        """Follows the changes of the repository, until it is cancelled."""
+        changing: dict[str, Hashable] = {}
+        while True:
+            await asyncio.sleep(self._settings.repository_poll_seconds)
+            try:
+                await self._follow_once(changing)
+            except Exception:  # the next look may be luckier
+                _logger.exception("the model repository could not be followed")
+
+    async def drain(self) -> None:
+        """Waits until every version that was taken out has answered what it had admitted."""
+        while self._retiring:
+            await asyncio.wait(set(self._retiring))
+
+    def close(self) -> None:
+        """Lets go of the threads; what they are in the middle of is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check_calls_may(self, failed: str) -> None:
+        mode = self._settings.model_control_mode
+        if mode != "explicit":
+            raise LoadError(
+                f"{failed}, explicit model load / unload is not allowed with model_control_mode "
+                f"{mode}; start the server with --model-control-mode explicit"
+            )
+
+    async def _load(self, name: str, config: str | None) -> None:
+        async with self._locks[name]:
+            repository = self._settings.repository
+            found = await self._in_thread(partial(scan_model, repository, name, config=config))
+            if not found:
+                raise ModelNotFoundError(
+                    f"failed to load '{name}', the model repository has no such model"
+                )
+            loaded, broken = await self._try_all(found)
+            if not loaded:
+                known = self._dataplane.versions(name)
+                for each in broken:
+                    if each.model_version not in known:
+                        self._mark_unavailable(each)
+                raise LoadError(f"failed to load '{name}', {broken[0].reason}")
+            await self._swap(name, loaded, broken)
+
+    async def _follow_once(self, changing: dict[str, Hashable]) -> None:
+        """Loads what has changed, once it has stopped to change: a copy takes its time."""
+        repository = self._settings.repository
+        found = await self._in_thread(partial(scan, repository))
+        names = {each.model_name for each in found}
+        for name in sorted(names | set(self._fingerprints)):
+            now = await self._in_thread(partial(fingerprint, repository, name))
+            if name in names and now == self._fingerprints.get(name):
+                changing.pop(name, None)
+            elif name in names and changing.get(name, ...) != now:
+                changing[name] = now
+            elif name in names:
+                del changing[name]
+                self._fingerprints[name] = now
+                with contextlib.suppress(LoadError, ModelNotFoundError):  # told in the index
+                    await self._load(name, None)
+            else:
+                del self._fingerprints[name]
+                await self._forget(name)
+
+    async def _forget(self, name: str) -> None:
+        async with self._locks[name]:
+            for version in self._dataplane.versions(name):
+                self._retire(self._dataplane.remove(name, version, reason=""))
+            await self._on_change(name)
+            _logger.info("model %s is gone from the repository", name)
+
+    async def _load_at_start(self, folder: VersionFolder) -> None:
+        outcome = await self._try(folder)
+        if isinstance(outcome, LoadedVersion):
+            await self._take_up(outcome)
+        else:
+            self._mark_unavailable(outcome)
+
+    async def _swap(
+        self, name: str, loaded: Sequence[LoadedVersion], broken: Sequence[BrokenModel]
+    ) -> None:
+        """Sends calls to the new versions, and retires the old ones."""
+        for version in loaded:
+            await self._take_up(version)
+        for each in broken:
+            self._retire(self._dataplane.remove(name, each.model_version, reason=each.reason))
+            self._mark_unavailable(each)
+        kept = {version.version for version in loaded} | {each.model_version for each in broken}
+        for number in self._dataplane.versions(name):
+            if number not in kept:
+                self._retire(self._dataplane.remove(name, number, reason=""))
+        await self._on_change(name)
+
+    async def _take_up(self, loaded: LoadedVersion) -> None:
+        model = Model(loaded, self._settings)
+        self._retire(self._dataplane.add(model))
+        await self._on_change(model.name)
+        _logger.info("model %s version %s is ready", model.name, model.version)
+
+    async def _try_all(
+        self, found: Sequence[VersionFolder | BrokenModel]
+    ) -> tuple[list[LoadedVersion], list[BrokenModel]]:
+        """Loads versions side by side; those that cannot be loaded say why."""
+        outcomes = await asyncio.gather(*map(self._try, found))
+        loaded = [each for each in outcomes if isinstance(each, LoadedVersion)]
+        return loaded, [each for each in outcomes if isinstance(each, BrokenModel)]
+
+    async def _try(self, found: VersionFolder | BrokenModel) -> LoadedVersion | BrokenModel:
+        if isinstance(found, BrokenModel):
+            return found
+        name, version = found.model_name, found.model_version
+        try:
+            return await self._in_thread(partial(load_version, found, self._settings))
+        except RepositoryError as error:
+            return BrokenModel(name, version, str(error))
+        except StartError:
+            raise
+        except Exception as error:
+            # Ours, but no reason to keep the other models from being served.
+            _logger.exception("model %s version %s failed to load", name, version)
+            return BrokenModel(name, version, f"{type(error).__name__}: {error}")
+
+    def _retire(self, model: Model | None) -> None:
+        if model is None:
+            return
+        task = asyncio.ensure_future(_end(model))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _mark_unavailable(self, broken: BrokenModel) -> None:
+        name, version, reason = broken.model_name, broken.model_version, broken.reason
+        self._dataplane.mark_unavailable(name, version, reason)
+        _logger.error("model %s version %s is unavailable: %s", name, version or "-", reason)
+
+    async def _in_thread(self, function: Callable[[], ResultT]) -> ResultT:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+async def _end(model: Model) -> None:
+    """Answers what was admitted, and gives the memory back."""
+    await model.drain()
+    model.close()
+    del model
+    # A captured graph and a batcher hold on to themselves; weights are too large to wait.
+    gc.collect()
