@@ -43,6 +43,7 @@ VALUES = {
     "model_control_mode": ("explicit", "explicit"),
     "load_model": ("a,b", "a,b"),
     "repository_poll_seconds": ("2.5", 2.5),
+    "shared_memory": ("true", True),
     "drain_seconds": ("1.5", 1.5),
     "strict": ("true", True),
     "explain": ("off", "off"),

@@ -9,6 +9,7 @@ from tests.server.tiny import infer_request
 from eyespot.server.decoding import Signature
 from eyespot.server.model_config import ModelConfig, TensorConfig
 from eyespot.server.servicer import deadline_of
+from eyespot.server.shared_memory import SharedMemory
 
 
 def _signature(shape, max_batch_size=4):
@@ -23,7 +24,8 @@ def _signature(shape, max_batch_size=4):
             instance_count=0,
             parameters={},
             serialized=b"",
-        )
+        ),
+        SharedMemory(is_enabled=False),
     )
 
 

@@ -9,7 +9,9 @@ from eyespot.server import errors
 
 STATUSES = {
     errors.InvalidArgumentError: "INVALID_ARGUMENT",
+    errors.NotFoundError: "NOT_FOUND",
     errors.ModelNotFoundError: "NOT_FOUND",
+    errors.AlreadyExistsError: "ALREADY_EXISTS",
     errors.UnavailableError: "UNAVAILABLE",
     errors.ModelUnavailableError: "UNAVAILABLE",
     errors.DrainingError: "UNAVAILABLE",

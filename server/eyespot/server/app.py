@@ -24,6 +24,7 @@ from eyespot.server.loader import Loader
 from eyespot.server.logs import configure_logging
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
+from eyespot.server.shared_memory import SharedMemory
 from eyespot.v1.services import (
     EXPLAIN_SERVICE,
     INFERENCE_SERVICE,
@@ -59,7 +60,8 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
             ]
         )
-        signatures = Signatures()
+        self._shared_memory = SharedMemory(is_enabled=config.shared_memory)
+        signatures = Signatures(self._shared_memory)
         self._server.add_generic_rpc_handlers(
             (
                 generic_handler(
@@ -151,6 +153,7 @@ class Server:
         self._follow_no_more()
         await self._server.stop(grace)
         self._loader.close()
+        self._shared_memory.close()
         self.dataplane.close()
 
     async def _wait_for_quiet(self) -> None:

@@ -89,6 +89,10 @@ class ServerConfig:
     repository_poll_seconds: float = field(
         default=15.0, metadata=_about("with poll: time between two looks", minimum=0.01)
     )
+    shared_memory: bool = field(
+        default=False,
+        metadata=_about("let calls name tensors in POSIX shared memory of this machine"),
+    )
     drain_seconds: float = field(
         default=30.0, metadata=_about("time to finish admitted requests after SIGTERM", minimum=0)
     )

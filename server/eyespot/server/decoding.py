@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from eyespot.server.errors import InvalidArgumentError, UnimplementedError
 from eyespot.server.model_config import ModelConfig, TensorConfig
+from eyespot.server.shared_memory import RegionPart, SharedMemory
 from eyespot.v1.tensors import TensorError, decode, decode_contents
 
 Array = NDArray[np.generic]
 
-_SHARED_MEMORY = frozenset(
-    {"shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"}
+_REGION, _OFFSET, _BYTE_SIZE = (
+    "shared_memory_region",
+    "shared_memory_offset",
+    "shared_memory_byte_size",
 )
 _REFUSED_OF_REQUEST = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 _CLASSIFICATION = "classification"
@@ -28,10 +31,15 @@ _CLASSIFICATION = "classification"
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that is asked for; `classification` is 0 or the number of classes wanted."""
+    """An output that is asked for.
+
+    `classification` is 0 or the number of classes wanted; `part` is where in shared memory
+    it is put, if not into the answer.
+    """
 
     name: str
     classification: int = 0
+    part: RegionPart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,8 @@ class DecodedInputs:
 class Signature:
     """What one model takes and gives."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, shared_memory: SharedMemory) -> None:
+        self._shared_memory = shared_memory
         self.model_name = config.name
         self._all_outputs = tuple(RequestedOutput(output.name) for output in config.outputs)
         self.output_datatypes = {output.name: output.datatype for output in config.outputs}
@@ -73,16 +82,22 @@ class Signature:
             self._refuse(request.parameters, _REFUSED_OF_REQUEST)
         if len(tensors) != len(self._inputs):
             raise self._wrong_count(tensors)
-        if raws and len(raws) != len(tensors):
-            raise InvalidArgumentError(
-                f"expected {len(tensors)} raw_input_contents, one for each input, but got "
-                f"{len(raws)} for model '{self.model_name}'"
-            )
+        parts = [self._read_part(t.parameters) if t.parameters else None for t in tensors]
+        if raws:
+            in_message = parts.count(None)
+            if len(raws) != in_message:
+                raise InvalidArgumentError(
+                    f"expected {in_message} raw_input_contents, one for each input that is not in "
+                    f"shared memory, but got {len(raws)} for model '{self.model_name}'"
+                )
+        remaining = iter(raws)
         arrays: dict[str, Array] = {}
         rows = 1
         for index, tensor in enumerate(tensors):
             name = tensor.name
-            array = self._read_input(tensor, raws[index] if raws else None)
+            part = parts[index]
+            raw = next(remaining, None) if part is None else self._shared_memory.read(part)
+            array = self._read_input(tensor, raw)
             if name in arrays:
                 raise InvalidArgumentError(
                     f"input '{name}' appears twice in the request for model '{self.model_name}'"
@@ -116,16 +131,16 @@ class Signature:
             )
         if not output.parameters:
             return RequestedOutput(output.name)
-        self._refuse(output.parameters, _SHARED_MEMORY)
+        part = self._read_part(output.parameters)
         if _CLASSIFICATION not in output.parameters:
-            return RequestedOutput(output.name)
+            return RequestedOutput(output.name, part=part)
         count = output.parameters[_CLASSIFICATION].int64_param
         if count < 1:
             raise InvalidArgumentError(
                 f"classification of output '{output.name}' for model '{self.model_name}' is the "
                 f"number of classes wanted, an int64 of at least 1"
             )
-        return RequestedOutput(output.name, count)
+        return RequestedOutput(output.name, count, part)
 
     def _read_input(self, tensor: Any, raw: bytes | None) -> Array:
         name = tensor.name
@@ -141,8 +156,6 @@ class Signature:
                 f"inference input '{name}' data-type is '{tensor.datatype}', but model "
                 f"'{self.model_name}' expects '{datatype}'"
             )
-        if tensor.parameters:
-            self._refuse(tensor.parameters, _SHARED_MEMORY)
         shape = tuple(tensor.shape)
         if shape[self._first :] != self._tails.get(name) or len(shape) != len(spec.shape):
             self._check_shape(spec, shape)
@@ -163,6 +176,18 @@ class Signature:
                 f"input '{name}' for model '{self.model_name}': {error}"
             ) from error
         return _to_text(array, name) if datatype == "BYTES" else array
+
+    def _read_part(self, parameters: Any) -> RegionPart | None:
+        """The part of shared memory that the parameters of a tensor name; it is there."""
+        if _REGION not in parameters:
+            return None
+        part = RegionPart(
+            region=parameters[_REGION].string_param,
+            offset=parameters[_OFFSET].int64_param if _OFFSET in parameters else 0,
+            byte_size=parameters[_BYTE_SIZE].int64_param if _BYTE_SIZE in parameters else 0,
+        )
+        self._shared_memory.check(part)
+        return part
 
     def _check_shape(self, spec: TensorConfig, shape: tuple[int, ...]) -> None:
         fits = len(shape) == len(spec.shape) and all(
@@ -194,6 +219,13 @@ class Signature:
                     f"the parameter '{name}' asks for a protocol extension that this server "
                     f"does not have (model '{self.model_name}'); leave it out"
                 )
+
+
+def write_part(parameters: Any, part: RegionPart) -> None:
+    """Tells in the parameters of an output where in shared memory it was put."""
+    parameters[_REGION].string_param = part.region
+    parameters[_OFFSET].int64_param = part.offset
+    parameters[_BYTE_SIZE].int64_param = part.byte_size
 
 
 def _to_text(array: Array, name: str) -> Array:

@@ -3,7 +3,9 @@
 ServerError
 ├── RequestError                 answered to one call; `status` is its gRPC status
 │   ├── InvalidArgumentError     INVALID_ARGUMENT     the request does not fit the model
-│   ├── ModelNotFoundError       NOT_FOUND            no such model or version
+│   ├── NotFoundError            NOT_FOUND
+│   │   └── ModelNotFoundError       no such model or version
+│   ├── AlreadyExistsError       ALREADY_EXISTS       the name is taken
 │   ├── UnavailableError         UNAVAILABLE          not now, try again or elsewhere
 │   │   ├── ModelUnavailableError    the model is loading, or could not be loaded
 │   │   └── DrainingError            the server is shutting down
@@ -47,10 +49,20 @@ class InvalidArgumentError(RequestError):
     status = grpc.StatusCode.INVALID_ARGUMENT
 
 
-class ModelNotFoundError(RequestError):
-    """The model repository has no such model or version."""
+class NotFoundError(RequestError):
+    """There is nothing of that name."""
 
     status = grpc.StatusCode.NOT_FOUND
+
+
+class ModelNotFoundError(NotFoundError):
+    """The model repository has no such model or version."""
+
+
+class AlreadyExistsError(RequestError):
+    """A name is taken."""
+
+    status = grpc.StatusCode.ALREADY_EXISTS
 
 
 class UnavailableError(RequestError):

@@ -5,6 +5,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from eyespot.server.answering import answering, request_error
 from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.decoding import RequestedOutput, Signature
+from eyespot.server.decoding import RequestedOutput, Signature, write_part
 from eyespot.server.errors import UnimplementedError
 from eyespot.server.loader import Loader
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
+from eyespot.server.shared_memory import Region, SharedMemory
 from eyespot.server.statistics import BatchDurations, Duration, Statistics
 from eyespot.server.streaming import answer_in_order
 from eyespot.v1 import inference_pb2 as pb
@@ -29,6 +31,9 @@ from eyespot.v1.tensors import encode
 
 # Only extensions of which every part works.
 _EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
+_NO_CUDA_SHARED_MEMORY = (
+    "CUDA shared memory is not here: tensors come in the message or in system shared memory"
+)
 # Requests of one stream that are not answered yet; no more are read meanwhile.
 _STREAM_IN_FLIGHT = 256
 _WANTS_FINAL, _IS_FINAL = "triton_enable_empty_final_response", "triton_final_response"
@@ -38,7 +43,8 @@ _PLATFORM = "onnxruntime_onnx"
 class Signatures:
     """The prepared checks of each model, shared by the services."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared_memory: SharedMemory) -> None:
+        self.shared_memory = shared_memory
         # Weak: what is remembered of a model does not keep it in memory.
         self._by_model: WeakKeyDictionary[Model, Signature] = WeakKeyDictionary()
 
@@ -46,7 +52,7 @@ class Signatures:
         """The checks of a model; made on first use."""
         signature = self._by_model.get(model)
         if signature is None:
-            signature = self._by_model[model] = Signature(model.config)
+            signature = self._by_model[model] = Signature(model.config, self.shared_memory)
         return signature
 
 
@@ -56,6 +62,7 @@ class InferenceServicer:
     def __init__(self, dataplane: Dataplane, signatures: Signatures, loader: Loader) -> None:
         self._dataplane = dataplane
         self._signatures = signatures
+        self._shared_memory = signatures.shared_memory
         self._loader = loader
 
     @answering
@@ -73,8 +80,11 @@ class InferenceServicer:
 
     @answering
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Any) -> Any:
+        extensions = [*_EXTENSIONS]
+        if self._shared_memory.is_enabled:
+            extensions.append("system_shared_memory")
         return pb.ServerMetadataResponse(
-            name="eyespot", version=metadata.version("eyespot"), extensions=_EXTENSIONS
+            name="eyespot", version=metadata.version("eyespot"), extensions=extensions
         )
 
     @answering
@@ -129,6 +139,45 @@ class InferenceServicer:
         return pb.RepositoryModelUnloadResponse()
 
     @answering
+    async def SystemSharedMemoryStatus(
+        self, request: pb.SystemSharedMemoryStatusRequest, context: Any
+    ) -> Any:
+        response = pb.SystemSharedMemoryStatusResponse()
+        for region in self._shared_memory.status(request.name):
+            told = response.regions[region.name]
+            told.name, told.key = region.name, region.key
+            told.offset, told.byte_size = region.offset, region.byte_size
+        return response
+
+    @answering
+    async def SystemSharedMemoryRegister(
+        self, request: pb.SystemSharedMemoryRegisterRequest, context: Any
+    ) -> Any:
+        self._shared_memory.register(
+            Region(request.name, request.key, request.offset, request.byte_size)
+        )
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    @answering
+    async def SystemSharedMemoryUnregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, context: Any
+    ) -> Any:
+        self._shared_memory.unregister(request.name)
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    @answering
+    async def CudaSharedMemoryStatus(self, request: Any, context: Any) -> Any:
+        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
+
+    @answering
+    async def CudaSharedMemoryRegister(self, request: Any, context: Any) -> Any:
+        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
+
+    @answering
+    async def CudaSharedMemoryUnregister(self, request: Any, context: Any) -> Any:
+        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
+
+    @answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
         return await self._infer(request, context)
 
@@ -169,8 +218,13 @@ class InferenceServicer:
             array, datatype = outputs[output.name], signature.output_datatypes[output.name]
             if output.classification:
                 array, datatype = _classes(model, output, array), "BYTES"
-            response.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
-            response.raw_output_contents.append(encode(array, datatype))
+            told = response.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
+            raw = encode(array, datatype)
+            if output.part is not None:
+                self._shared_memory.write(output.part, raw)
+                write_part(told.parameters, replace(output.part, byte_size=len(raw)))
+                raw = b""  # clients count the outputs by this list
+            response.raw_output_contents.append(raw)
         return response
 
 
