@@ -44,6 +44,7 @@ VALUES = {
     "load_model": ("a,b", "a,b"),
     "repository_poll_seconds": ("2.5", 2.5),
     "shared_memory": ("true", True),
+    "metrics_port": ("8002", 8002),
     "drain_seconds": ("1.5", 1.5),
     "strict": ("true", True),
     "explain": ("off", "off"),

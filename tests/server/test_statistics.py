@@ -25,7 +25,7 @@ def test_successes_failures_and_waiting():
     counted = Statistics()
     counted.record_success(100, queue_ns=40)
     counted.record_success(50, queue_ns=0)
-    counted.record_failure(7)
+    counted.record_failure(7, reason="OTHER")
     assert (counted.success.count, counted.success.ns) == (2, 150)
     assert (counted.queue.count, counted.queue.ns) == (2, 40)
     assert (counted.fail.count, counted.fail.ns) == (1, 7)

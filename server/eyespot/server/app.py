@@ -22,6 +22,7 @@ from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.listening import check_address
 from eyespot.server.loader import Loader
 from eyespot.server.logs import configure_logging
+from eyespot.server.metrics import MetricsServer
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
@@ -52,6 +53,7 @@ class Server:
         self.port = 0
         self._loader = Loader(self.dataplane, config, on_change=self._tell_health)
         self._following: asyncio.Task[None] | None = None
+        self._metrics: MetricsServer | None = None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
@@ -87,6 +89,11 @@ class Server:
         self._loader.scan()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        if self.config.metrics_port:
+            self._metrics = MetricsServer(
+                self.dataplane, host=self.config.host, port=self.config.metrics_port
+            )
+            _logger.info("metrics on http://%s:%d", self.config.host, self.config.metrics_port)
         check_address(self.config.host, self.config.port)
         try:
             self.port = self._server.add_insecure_port(self.config.address)
@@ -154,6 +161,9 @@ class Server:
         await self._server.stop(grace)
         self._loader.close()
         self._shared_memory.close()
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
+            self._metrics = None
         self.dataplane.close()
 
     async def _wait_for_quiet(self) -> None:

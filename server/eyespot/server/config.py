@@ -93,6 +93,14 @@ class ServerConfig:
         default=False,
         metadata=_about("let calls name tensors in POSIX shared memory of this machine"),
     )
+    metrics_port: int = field(
+        default=0,
+        metadata=_about(
+            "port for Prometheus metrics over HTTP, such as Triton's 8002; 0: none",
+            minimum=0,
+            maximum=65535,
+        ),
+    )
     drain_seconds: float = field(
         default=30.0, metadata=_about("time to finish admitted requests after SIGTERM", minimum=0)
     )

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from eyespot.server.batch import concatenate, split
 from eyespot.server.batcher import Batcher
 from eyespot.server.config import ServerConfig
-from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
+from eyespot.server.errors import (
+    DeadlineExceededError,
+    NotExplainableError,
+    RepositoryError,
+    RequestError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from eyespot.server.model_config import ModelConfig, TensorConfig, complete
 from eyespot.server.repository import VersionFolder, read_and_check_manifest, read_labels
 from eyespot.server.session import Session
@@ -145,11 +152,17 @@ class Model:
             outcome = await self._batcher.submit(
                 call, rows=call.rows, key=call.key, deadline=call.deadline
             )
-        except BaseException:
-            self.statistics.record_failure(time.perf_counter_ns() - start)
+        except BaseException as error:
+            elapsed = time.perf_counter_ns() - start
+            self.statistics.record_failure(elapsed, reason=_failure_reason(error))
             raise
         self.statistics.record_success(time.perf_counter_ns() - start, queue_ns=outcome.queue_ns)
         return outcome.result
+
+    @property
+    def queue_size(self) -> int:
+        """How many requests wait now."""
+        return self._batcher.queue_size
 
     @property
     def explainer(self) -> "Explainer":
@@ -200,6 +213,15 @@ class Model:
             results = [outputs]
         times = BatchTimes(begin - start, end - begin, time.perf_counter_ns() - end)
         return results, times
+
+
+def _failure_reason(error: BaseException) -> str:
+    """Triton's word for why a request got no answer."""
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELED"
+    if isinstance(error, UnavailableError | ResourceExhaustedError | DeadlineExceededError):
+        return "REJECTED"
+    return "BACKEND" if isinstance(error, Exception) else "OTHER"
 
 
 def _read_labels(folder: VersionFolder, config: ModelConfig) -> tuple[str, ...]:

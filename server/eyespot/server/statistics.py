@@ -5,9 +5,33 @@ batch. Durations are summed per request, those in `batches` per batch. Written a
 on the event loop only, so there is no lock.
 """
 
+import itertools
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+# From a tenth of a millisecond to ten seconds, each about the double of the one before.
+_SECONDS = (
+    1e-4,
+    2e-4,
+    5e-4,
+    1e-3,
+    2e-3,
+    5e-3,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)
+_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 
 class BatchTimes(NamedTuple):
@@ -47,8 +71,42 @@ class BatchDurations:
 
 
 @dataclass(slots=True)
+class Histogram:
+    """How often a value fell below each of some bounds, and the sum of all."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)  # by bound, the last for what is beyond
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def add(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, int]]:
+        """For each bound, how many values were not above it; as Prometheus wants it."""
+        names = [*map(str, self.bounds), "+Inf"]
+        return list(zip(names, itertools.accumulate(self.counts), strict=True))
+
+
+def _seconds() -> Histogram:
+    return Histogram(_SECONDS)
+
+
+def _rows() -> Histogram:
+    return Histogram(_ROWS)
+
+
+@dataclass(slots=True)
 class Statistics:
-    """Everything that is counted for one model version."""
+    """Everything that is counted for one model version.
+
+    `failures` are counted by Triton's reasons: REJECTED before they ran, CANCELED by their
+    caller, BACKEND for the session's errors, OTHER.
+    """
 
     inference_count: int = 0
     execution_count: int = 0
@@ -58,6 +116,10 @@ class Statistics:
     queue: Duration = field(default_factory=Duration)
     requests: BatchDurations = field(default_factory=BatchDurations)
     batches: dict[int, BatchDurations] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURE_REASONS, 0))
+    queue_seconds: Histogram = field(default_factory=_seconds)
+    compute_seconds: Histogram = field(default_factory=_seconds)
+    batch_rows: Histogram = field(default_factory=_rows)
 
     def record_batch(self, times: BatchTimes, *, rows: int, requests: int) -> None:
         """Counts one batch that ran."""
@@ -69,12 +131,16 @@ class Statistics:
         if durations is None:
             durations = self.batches[rows] = BatchDurations()
         durations.add(times)
+        self.compute_seconds.add(sum(times) / 1e9)
+        self.batch_rows.add(rows)
 
     def record_success(self, ns: int, *, queue_ns: int) -> None:
         """Counts one request that was answered after `ns`."""
         self.success.add(ns)
         self.queue.add(queue_ns)
+        self.queue_seconds.add(queue_ns / 1e9)
 
-    def record_failure(self, ns: int) -> None:
+    def record_failure(self, ns: int, *, reason: str) -> None:
         """Counts one admitted or refused request that got no answer."""
         self.fail.add(ns)
+        self.failures[reason] += 1
