@@ -47,6 +47,7 @@ class Servicer:
 
     def __init__(self):
         self.failures = []
+        self.asking_again_is_in_vain = False
         self.requests = []
         self.hold = threading.Event()
         self.hold.set()
@@ -60,6 +61,8 @@ class Servicer:
         self.requests.append(request)
         self.hold.wait()
         if self.failures:
+            if self.asking_again_is_in_vain:
+                context.set_trailing_metadata([("grpc-retry-pushback-ms", "-1")])
             context.abort(self.failures.pop(0), "on purpose")
 
     def of(self, kind):

@@ -110,6 +110,16 @@ def test_retries_end(kind, address, servicer, time):
     assert len(time.pauses) == 2
 
 
+def test_a_server_that_says_so_is_not_asked_again(client, servicer, time):
+    servicer.failures = [UNAVAILABLE] * 2
+    servicer.asking_again_is_in_vain = True
+    with pytest.raises(UnavailableError, match="on purpose") as raised:
+        client.server_live()
+    assert not raised.value.may_pass
+    assert len(servicer.requests) == 1
+    assert time.pauses == []
+
+
 def test_retries_stay_within_the_timeout(client, servicer, time):
     servicer.failures = [UNAVAILABLE] * 9
     with pytest.raises(UnavailableError):
@@ -188,7 +198,9 @@ def test_messages_beyond_the_4_mib_that_grpc_allows_of_itself(client):
     inputs = {"a": np.zeros((1, 2), np.float32), "b": np.zeros((400_000, 1), np.int64)}
     assert client.infer("pair", inputs).outputs["sum"].shape == (400_000, 2)
     # The fake server keeps to 4 MiB and says so.
-    with pytest.raises(ResourceExhaustedError, match="larger than max"):
+    with pytest.raises(
+        ResourceExhaustedError, match=r"larger than max.*or start the server with --max-request-mib"
+    ):
         client.infer("colors", np.zeros((2**19, 2, 2, 3), np.uint8))
 
 

@@ -64,6 +64,14 @@ def test_the_rule_survives_the_configuration_and_the_manifest(rule):
     assert PreprocessingRule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
 
 
+def test_other_clients_are_told_where_the_channels_are():
+    # (batch, height, width, channels)
+    assert IMAGENET.to_parameters()["preprocessing.channel_axis"] == "3"
+    older = IMAGENET.to_parameters()
+    del older["preprocessing.channel_axis"]
+    assert PreprocessingRule.from_parameters(older) == IMAGENET
+
+
 def test_parameters_without_a_rule_tell_none():
     assert PreprocessingRule.from_parameters({"other": "x"}) is None
 
@@ -75,6 +83,8 @@ def test_parameters_without_a_rule_tell_none():
         ({"color_order": "CMYK"}, "'CMYK' is not one of RGB, BGR, GRAY"),
         ({"mean": (0.5,)}, "mean needs 3 numbers for RGB, found 1"),
         ({"std": (1.0, 0.0, 1.0)}, "std must be positive"),
+        ({"std": (1.0, float("inf"), 1.0)}, "std must be finite numbers"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "mean must be finite numbers"),
         ({"crop_size": (0, 3)}, "crop_size must be at least 1"),
         ({"resize_size": -1}, "resize_size must be at least 1"),
     ],
@@ -90,6 +100,7 @@ def test_a_rule_that_cannot_be_is_refused(change, message):
         ({"preprocessing.mean": "[oops"}, "not JSON"),
         ({"preprocessing.crop_size": '"big"'}, "cannot be read"),
         ({"preprocessing.sharpen": "1"}, r"unknown \['sharpen'\]"),
+        ({"preprocessing.channel_axis": "1"}, "channel_axis 1; pixels come as"),
     ],
 )
 def test_malformed_parameters_are_refused(change, message):

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from eyespot.server.dataplane import Dataplane, IndexEntry, ModelState
-from eyespot.server.errors import DrainingError, ModelNotFoundError, ModelUnavailableError
+from eyespot.server.errors import (
+    DrainingError,
+    ModelBrokenError,
+    ModelNotFoundError,
+    ModelUnavailableError,
+)
 
 
 def _model(name, version):
@@ -45,7 +50,7 @@ def test_unavailable_models_tell_their_reason():
     dataplane.expect_no_more()
     assert dataplane.is_ready
     for version in ("", "1"):
-        with pytest.raises(ModelUnavailableError, match="there is no version folder"):
+        with pytest.raises(ModelBrokenError, match="there is no version folder"):
             dataplane.model("net", version)
         assert not dataplane.is_model_ready("net", version)
 

@@ -14,6 +14,7 @@ STATUSES = {
     errors.AlreadyExistsError: "ALREADY_EXISTS",
     errors.UnavailableError: "UNAVAILABLE",
     errors.ModelUnavailableError: "UNAVAILABLE",
+    errors.ModelBrokenError: "UNAVAILABLE",
     errors.DrainingError: "UNAVAILABLE",
     errors.ResourceExhaustedError: "RESOURCE_EXHAUSTED",
     errors.QueueFullError: "RESOURCE_EXHAUSTED",

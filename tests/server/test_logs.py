@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from eyespot.server.logs import JsonFormatter, TextFormatter
+from eyespot.server.logs import JsonFormatter, TextFormatter, configure_logging
 
 
 def _record(**extra):
@@ -38,3 +38,19 @@ def test_json_is_one_object_with_the_trace_inside():
         "message": "model net",
         "rows": 3,
     }
+
+
+def test_libraries_are_not_heard_at_debug():
+    root, ours = logging.getLogger(), logging.getLogger("eyespot")
+    before = (root.level, root.handlers[:], ours.level)
+    try:
+        configure_logging("debug", "text")
+        assert logging.getLogger("eyespot.server.access").isEnabledFor(logging.DEBUG)
+        assert not logging.getLogger("grpc._cython.cygrpc").isEnabledFor(logging.DEBUG)
+        configure_logging("error", "text")
+        assert not logging.getLogger("eyespot.server.app").isEnabledFor(logging.WARNING)
+        assert not logging.getLogger("asyncio").isEnabledFor(logging.WARNING)
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+        ours.setLevel(before[2])

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import struct
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -22,6 +24,7 @@ from tests.server.tiny import (
     status_of,
 )
 
+from eyespot.server.servicer import earlier
 from eyespot.v1 import explain_pb2
 from eyespot.v1 import inference_pb2 as pb
 
@@ -333,6 +336,7 @@ async def test_reflection_lists_and_describes_every_service(repository, serving)
         "inference.GRPCInferenceService",
         "eyespot.v1.ExplainService",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
     infer = services["inference.GRPCInferenceService"].methods_by_name["ModelInfer"]
@@ -347,6 +351,91 @@ def _describe(address):
 
         pool = DescriptorPool(database)
         return {name: pool.FindServiceByName(name) for name in database.get_services()}
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_knows_methods_and_answers_as_either_version(serving, version):
+    def ask(symbol):
+        return reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+
+    async def requests():
+        for service, method in (
+            ("inference.GRPCInferenceService", "ModelInfer"),
+            ("eyespot.v1.ExplainService", "Explain"),
+            ("grpc.health.v1.Health", "Check"),
+            ("grpc.health.v1.Health", "Nix"),
+        ):
+            yield ask(f"{service}.{method}")
+
+    async with serving() as (_, client):
+        call = client.channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        kinds = [answer.WhichOneof("message_response") async for answer in call(requests())]
+    assert kinds == ["file_descriptor_response"] * 3 + ["error_response"]
+
+
+async def test_what_cannot_be_parsed_is_the_fault_of_its_caller(repository, serving):
+    repository.add("affine", affine())
+    async with serving() as (_, client):
+        for service, method in (
+            ("inference.GRPCInferenceService", "ModelInfer"),
+            ("eyespot.v1.ExplainService", "Explain"),
+        ):
+            call = client.channel.unary_unary(f"/{service}/{method}")
+            code, details = await status_of(call(b"\xff\xff\xff"))
+            assert code is INVALID
+            assert "cannot be parsed" in details
+        stream = client.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+
+        async def torn():
+            yield b"\xff\xff\xff"
+
+        (answer,) = [answer async for answer in stream(torn())]
+        told = pb.ModelStreamInferResponse.FromString(answer)
+        assert "cannot be parsed" in told.error_message
+        assert (await client.infer("affine", x=np.zeros((1, 4), np.float32)))["y"][0, 0] == 1.0
+
+
+async def test_a_timeout_in_microseconds_is_kept(repository, serving):
+    repository.add("affine", affine())
+    async with serving() as (server, client):
+        request = infer_request("affine", x=np.zeros((1, 4), np.float32))
+        request.parameters["timeout"].int64_param = 60_000_000
+        await client.inference.ModelInfer(request)
+        # The shortest there is passes before the request can be queued.
+        request.parameters["timeout"].int64_param = 1
+        loop = asyncio.get_running_loop()
+        server.dataplane.model("affine")._batcher._clock = SimpleNamespace(
+            time=lambda: loop.time() + 1, call_later=loop.call_later
+        )
+        code, details = await status_of(client.inference.ModelInfer(request))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "before the request could run" in details
+
+
+def test_the_earlier_of_deadline_and_timeout_counts(monkeypatch):
+    async def ends():
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 100.0)
+        return [earlier(None, None), earlier(None, 2.0), earlier(101.0, 2.0), earlier(103.0, 2.0)]
+
+    assert asyncio.run(ends()) == [None, 102.0, 101.0, 102.0]
+
+
+async def test_a_broken_model_says_that_asking_again_is_in_vain(repository, serving):
+    folder = repository.add("torn", affine())
+    (folder / "model.onnx").write_bytes(b"torn")
+    async with serving() as (_, client):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.infer("torn", x=np.zeros((1, 4), np.float32))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
+        checked = await health_pb2_grpc.HealthStub(client.channel).Check(
+            health_pb2.HealthCheckRequest(service="torn")
+        )
+        assert checked.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def test_stream_and_models_without_original_say_why(repository, serving):

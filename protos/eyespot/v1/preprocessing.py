@@ -10,6 +10,7 @@ images: what a network was trained on is what it is served.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast
@@ -21,6 +22,8 @@ from PIL import Image
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
 
 _PREFIX = "preprocessing."
+# Told, so that other clients need not guess it; it is the same for every rule.
+_CHANNEL_AXIS, _CHANNELS_LAST = "channel_axis", 3
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -69,6 +72,8 @@ class PreprocessingRule:
                     f"{name} needs {self.channels} numbers for {self.color_order}, "
                     f"found {len(values)}"
                 )
+            if not all(map(math.isfinite, values)):
+                raise PreprocessingError(f"{name} must be finite numbers, found {list(values)}")
         if min(self.std) <= 0:
             raise PreprocessingError(f"std must be positive, found {list(self.std)}")
         for name, size in (("resize_size", self.resize_size), ("crop_size", self.crop_size)):
@@ -133,7 +138,8 @@ class PreprocessingRule:
 
     def to_parameters(self) -> dict[str, str]:
         """Write the rule as `ModelConfig.parameters`, one JSON value each."""
-        return {_PREFIX + name: json.dumps(value) for name, value in self.to_json().items()}
+        told = {**self.to_json(), _CHANNEL_AXIS: _CHANNELS_LAST}
+        return {_PREFIX + name: json.dumps(value) for name, value in told.items()}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> PreprocessingRule | None:
@@ -150,9 +156,16 @@ class PreprocessingRule:
         if not told:
             return None
         try:
-            return cls.from_json({name: json.loads(value) for name, value in told.items()})
+            values = {name: json.loads(value) for name, value in told.items()}
         except json.JSONDecodeError as error:
             raise PreprocessingError(f"rule is not JSON: {error}") from error
+        axis = values.pop(_CHANNEL_AXIS, _CHANNELS_LAST)
+        if axis != _CHANNELS_LAST:
+            raise PreprocessingError(
+                f"rule with {_CHANNEL_AXIS} {axis}; pixels come as (batch, height, width, "
+                f"channels), axis {_CHANNELS_LAST}"
+            )
+        return cls.from_json(values)
 
 
 IMAGENET = PreprocessingRule(

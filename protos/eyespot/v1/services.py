@@ -8,12 +8,14 @@ own, in which the protocol's package is called `inference`, as every client expe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from eyespot.v1 import explain_pb2, inference_pb2, model_config_pb2
@@ -60,7 +62,8 @@ class ExplainStub(_Stub):
 def generic_handler(service: str, servicer: object) -> grpc.GenericRpcHandler:
     """Route the calls of a service to the methods of `servicer` that bear their names.
 
-    A method that `servicer` lacks is answered by gRPC itself with UNIMPLEMENTED.
+    A method that `servicer` lacks is answered by gRPC itself with UNIMPLEMENTED. In place
+    of a request that cannot be parsed comes the DecodeError.
 
     Args:
         service: `INFERENCE_SERVICE` or `EXPLAIN_SERVICE`.
@@ -78,10 +81,23 @@ def _handler(method: MethodDescriptor, behaviour: Any) -> grpc.RpcMethodHandler[
     make = getattr(grpc, f"{_kind(method)}_rpc_method_handler")
     handler: grpc.RpcMethodHandler[Any, Any] = make(
         behaviour,
-        request_deserializer=GetMessageClass(method.input_type).FromString,
+        request_deserializer=_parser(method),
         response_serializer=GetMessageClass(method.output_type).SerializeToString,
     )
     return handler
+
+
+def _parser(method: MethodDescriptor) -> Callable[[bytes], Message | DecodeError]:
+    """What cannot be parsed goes to the servicer as the error: gRPC would answer UNKNOWN."""
+    parse = GetMessageClass(method.input_type).FromString
+
+    def parse_or_tell(raw: bytes) -> Message | DecodeError:
+        try:
+            return parse(raw)
+        except DecodeError as error:
+            return error
+
+    return parse_or_tell
 
 
 def _kind(method: MethodDescriptor) -> str:
@@ -104,8 +120,8 @@ def reflection_pool() -> DescriptorPool:
         ("eyespot/v1/explain.proto", explain_pb2.DESCRIPTOR),
     ):
         pool.AddSerializedFile(_as_on_the_wire(file, name).SerializeToString())
-    for module in _standard_files():
-        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    for serialized in _standard_files():
+        pool.AddSerializedFile(serialized)
     return pool
 
 
@@ -155,10 +171,21 @@ def _wire_name(type_name: str, protocol: set[str]) -> str:
     return type_name
 
 
-def _standard_files() -> list[Any]:
+def _standard_files() -> list[bytes]:
+    """Health and reflection, if they are installed; reflection under both its versions."""
     try:
         from grpc_health.v1 import health_pb2
         from grpc_reflection.v1alpha import reflection_pb2
     except ModuleNotFoundError:
         return []
-    return [health_pb2, reflection_pb2]
+    alpha = reflection_pb2.DESCRIPTOR.serialized_pb
+    final = descriptor_pb2.FileDescriptorProto.FromString(alpha)
+    final.name, final.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
+    for message in final.message_type:
+        for field in message.field:
+            if field.HasField("type_name"):
+                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+    for method in final.service[0].method:
+        method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
+        method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
+    return [health_pb2.DESCRIPTOR.serialized_pb, alpha, final.SerializeToString()]

@@ -7,10 +7,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from eyespot.server.errors import InternalError, RequestError
+from google.protobuf.message import DecodeError
+
+from eyespot.server.errors import InternalError, InvalidArgumentError, RequestError
 
 # The status message travels in a header, and headers are bounded.
 _LONGEST_MESSAGE = 2000
+# gRFC A6: a negative pushback tells a client that asking again is in vain.
+_DO_NOT_RETRY = (("grpc-retry-pushback-ms", "-1"),)
 _logger = logging.getLogger(__name__)
 _access_logger = logging.getLogger("eyespot.server.access")
 
@@ -24,7 +28,7 @@ def answering(handler: Handler) -> Handler:
     async def answer(self: Any, request: Any, context: Any) -> Any:
         start = time.perf_counter_ns()
         try:
-            response = await handler(self, request, context)
+            response = await handler(self, checked(request), context)
         except Exception as error:
             failure = request_error(error, handler.__name__)
         else:
@@ -33,10 +37,22 @@ def answering(handler: Handler) -> Handler:
             return response
         if _access_logger.isEnabledFor(logging.DEBUG):
             _log_access(handler.__name__, request, failure.status.name, start)
-        await context.abort(failure.status, str(failure)[:_LONGEST_MESSAGE])
+        told = str(failure)[:_LONGEST_MESSAGE]
+        await context.abort(failure.status, told, () if failure.may_pass else _DO_NOT_RETRY)
         raise AssertionError("abort has raised")
 
     return answer
+
+
+def checked(request: Any) -> Any:
+    """Gives a request that could be parsed.
+
+    Raises:
+        InvalidArgumentError: it could not.
+    """
+    if isinstance(request, DecodeError):
+        raise InvalidArgumentError("the request is no message of this call: it cannot be parsed")
+    return request
 
 
 def request_error(error: Exception, method: str) -> RequestError:
@@ -53,12 +69,6 @@ def request_error(error: Exception, method: str) -> RequestError:
 
 def _log_access(method: str, request: Any, status: str, start: int) -> None:
     model_name = getattr(request, "model_name", "") or getattr(request, "name", "")
-    _access_logger.debug(
-        "%s",
-        method,
-        extra={
-            "model_name": model_name,
-            "status": status,
-            "duration_us": (time.perf_counter_ns() - start) // 1000,
-        },
-    )
+    told = {"model_name": model_name} if model_name else {}
+    duration_us = (time.perf_counter_ns() - start) // 1000
+    _access_logger.debug("%s", method, extra={**told, "status": status, "duration_us": duration_us})

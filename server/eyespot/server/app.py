@@ -13,7 +13,6 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
@@ -23,6 +22,7 @@ from eyespot.server.listening import check_address
 from eyespot.server.loader import Loader
 from eyespot.server.logs import configure_logging
 from eyespot.server.metrics import MetricsServer
+from eyespot.server.reflection import add_reflection
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
@@ -30,7 +30,6 @@ from eyespot.v1.services import (
     EXPLAIN_SERVICE,
     INFERENCE_SERVICE,
     generic_handler,
-    reflection_pool,
 )
 
 _SERVICES = (INFERENCE_SERVICE, EXPLAIN_SERVICE)
@@ -73,11 +72,7 @@ class Server:
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME),
-            self._server,
-            pool=reflection_pool(),
-        )
+        add_reflection(self._server, (*_SERVICES, health.SERVICE_NAME))
 
     async def start(self) -> None:
         """Begins to accept connections; the models are not loaded yet.

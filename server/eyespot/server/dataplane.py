@@ -4,7 +4,12 @@ import asyncio
 import enum
 from dataclasses import dataclass
 
-from eyespot.server.errors import DrainingError, ModelNotFoundError, ModelUnavailableError
+from eyespot.server.errors import (
+    DrainingError,
+    ModelBrokenError,
+    ModelNotFoundError,
+    ModelUnavailableError,
+)
 from eyespot.server.model import Model
 
 
@@ -79,7 +84,8 @@ class Dataplane:
 
         Raises:
             ModelNotFoundError: the repository has no such model or version.
-            ModelUnavailableError: it has, but the model is not ready; says why.
+            ModelUnavailableError: it has, but the model is being loaded.
+            ModelBrokenError: it has, but the model could not be loaded; says why.
         """
         if self.is_draining:
             self.late_calls += 1
@@ -152,8 +158,9 @@ class Dataplane:
         what = f"'{name}' version {version}" if version else f"'{name}'"
         if entries:
             entry = entries[-1]
-            why = entry.reason or "it is being loaded"
-            return ModelUnavailableError(f"model {what} is not ready: {why}")
+            if entry.state is ModelState.UNAVAILABLE:
+                return ModelBrokenError(f"model {what} is not ready: {entry.reason}")
+            return ModelUnavailableError(f"model {what} is not ready: it is being loaded")
         if not self._has_scanned:
             return ModelUnavailableError(f"model {what} is not ready: the server is starting")
         known = sorted({entry.model_name for entry in self._entries.values()})

@@ -25,7 +25,8 @@ _REGION, _OFFSET, _BYTE_SIZE = (
     "shared_memory_offset",
     "shared_memory_byte_size",
 )
-_REFUSED_OF_REQUEST = frozenset({"sequence_id", "sequence_start", "sequence_end"})
+_REFUSED_OF_REQUEST = ("sequence_id", "sequence_start", "sequence_end")
+_TIMEOUT = "timeout"
 _CLASSIFICATION = "classification"
 
 
@@ -44,11 +45,15 @@ class RequestedOutput:
 
 @dataclass(frozen=True, slots=True)
 class DecodedInputs:
-    """Inputs that fit the model; `key` tells apart what cannot share a batch."""
+    """Inputs that fit the model; `key` tells apart what cannot share a batch.
+
+    `timeout_seconds` is how long they may wait to be run, if the request says so.
+    """
 
     arrays: dict[str, Array]
     rows: int
     key: Hashable
+    timeout_seconds: float | None = None
 
 
 class Signature:
@@ -78,8 +83,7 @@ class Signature:
             UnimplementedError: they ask for an extension that is not here.
         """
         tensors, raws = request.inputs, request.raw_input_contents
-        if request.parameters:
-            self._refuse(request.parameters, _REFUSED_OF_REQUEST)
+        timeout = self._read_parameters(request.parameters) if request.parameters else None
         if len(tensors) != len(self._inputs):
             raise self._wrong_count(tensors)
         parts = [self._read_part(t.parameters) if t.parameters else None for t in tensors]
@@ -111,7 +115,7 @@ class Signature:
                     )
                 rows = array.shape[0]
         key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
-        return DecodedInputs(arrays, rows, key)
+        return DecodedInputs(arrays, rows, key, timeout)
 
     def read_outputs(self, requested: Sequence[Any]) -> Sequence[RequestedOutput]:
         """The outputs that a ModelInferRequest asks for; all when it names none."""
@@ -211,14 +215,18 @@ class Signature:
             f"'{self.model_name}'{told}"
         )
 
-    def _refuse(self, parameters: Any, names: frozenset[str]) -> None:
-        """Ignored silently, these would give another answer than was asked for."""
-        for name in parameters:
-            if name in names:
+    def _read_parameters(self, parameters: Any) -> float | None:
+        """The timeout; what would give another answer if it were ignored is refused."""
+        for name in _REFUSED_OF_REQUEST:
+            if name in parameters:
                 raise UnimplementedError(
                     f"the parameter '{name}' asks for a protocol extension that this server "
                     f"does not have (model '{self.model_name}'); leave it out"
                 )
+        if _TIMEOUT not in parameters:
+            return None
+        microseconds = parameters[_TIMEOUT].int64_param
+        return microseconds / 1e6 if microseconds > 0 else None
 
 
 def write_part(parameters: Any, part: RegionPart) -> None:

@@ -7,7 +7,8 @@ ServerError
 │   │   └── ModelNotFoundError       no such model or version
 │   ├── AlreadyExistsError       ALREADY_EXISTS       the name is taken
 │   ├── UnavailableError         UNAVAILABLE          not now, try again or elsewhere
-│   │   ├── ModelUnavailableError    the model is loading, or could not be loaded
+│   │   ├── ModelUnavailableError    the model is loading
+│   │   ├── ModelBrokenError         the model could not be loaded, or was unloaded
 │   │   └── DrainingError            the server is shutting down
 │   ├── ResourceExhaustedError   RESOURCE_EXHAUSTED
 │   │   └── QueueFullError           more requests wait than max_queue_size
@@ -38,9 +39,13 @@ class ServerError(Exception):
 
 
 class RequestError(ServerError):
-    """One call cannot be answered; the message is for the caller."""
+    """One call cannot be answered; the message is for the caller.
+
+    `may_pass` says whether the same call may be answered later without anybody's doing.
+    """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    may_pass: ClassVar[bool] = True
 
 
 class InvalidArgumentError(RequestError):
@@ -72,7 +77,13 @@ class UnavailableError(RequestError):
 
 
 class ModelUnavailableError(UnavailableError):
-    """The model is known, but is still loading or could not be loaded."""
+    """The model is known, but is still loading."""
+
+
+class ModelBrokenError(UnavailableError):
+    """The model could not be loaded, or was unloaded: asking again is in vain."""
+
+    may_pass = False
 
 
 class DrainingError(UnavailableError):

@@ -94,6 +94,8 @@ class Loader:
                 self._mark_unavailable(found)
             else:
                 self._dataplane.expect(found.model_name, found.model_version)
+        for name in {found.model_name for found in self._found}:
+            await self._on_change(name)
         self._dataplane.expect_no_more()
         folders = [found for found in self._found if isinstance(found, VersionFolder)]
         await asyncio.gather(*(self._load_at_start(folder) for folder in folders))

@@ -41,10 +41,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Sends everything from `level` upwards to standard error, as "text" or "json"."""
+    """Sends everything from `level` upwards to standard error, as "text" or "json".
+
+    Libraries say at debug what only their authors can read: theirs begins at info.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    others = max(logging.INFO, logging.getLevelNamesMapping()[level.upper()])
+    logging.basicConfig(level=others, handlers=[handler], force=True)
+    logging.getLogger("eyespot").setLevel(level.upper())
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.server.answering import answering, request_error
+from eyespot.server.answering import answering, checked, request_error
 from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane, ModelState
 from eyespot.server.decoding import RequestedOutput, Signature, write_part
@@ -186,10 +186,10 @@ class InferenceServicer:
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
             try:
-                answered = await self._infer(request, context)
+                answered = await self._infer(checked(request), context)
             except Exception as error:
                 told = request_error(error, "ModelStreamInfer")
-                unanswered = pb.ModelInferResponse(id=request.id)
+                unanswered = pb.ModelInferResponse(id=getattr(request, "id", ""))
                 return pb.ModelStreamInferResponse(
                     error_message=str(told), infer_response=unanswered
                 )
@@ -209,7 +209,8 @@ class InferenceServicer:
         signature = self._signatures.of(model)
         decoded = signature.read_inputs(request)
         requested = signature.read_outputs(request.outputs)
-        call = InferCall(decoded.arrays, decoded.rows, decoded.key, deadline_of(context))
+        deadline = earlier(deadline_of(context), decoded.timeout_seconds)
+        call = InferCall(decoded.arrays, decoded.rows, decoded.key, deadline)
         outputs = await model.infer(call)
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=model.version, id=request.id
@@ -232,6 +233,14 @@ def deadline_of(context: Any) -> float | None:
     """When the caller stops waiting, in seconds on the event loop's clock."""
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
+
+
+def earlier(deadline: float | None, timeout_seconds: float | None) -> float | None:
+    """The deadline, or the end of a timeout that begins now, whichever comes first."""
+    if timeout_seconds is None:
+        return deadline
+    end = asyncio.get_running_loop().time() + timeout_seconds
+    return end if deadline is None else min(deadline, end)
 
 
 def _config_of(request: pb.RepositoryModelLoadRequest) -> str | None:

@@ -138,7 +138,8 @@ def check_device(device: str) -> None:
     if _PROVIDERS[device] not in available:
         raise DeviceUnavailableError(
             f"device {device} needs {_PROVIDERS[device]}, but this onnxruntime has "
-            f"{', '.join(available)}; run: pip install 'eyespot[serve-{device}]'"
+            f"{', '.join(available)}. The two builds share a folder, so remove this one first: "
+            f"pip uninstall onnxruntime; then: pip install 'eyespot[serve-{device}]'"
         )
 
 

@@ -46,14 +46,16 @@ class ServerError(EyespotError):
     Attributes:
         code: The gRPC status.
         details: What the server, or gRPC itself, said about it.
+        may_pass: False where the server said that asking again is in vain.
     """
 
     status: ClassVar[grpc.StatusCode | None] = None
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, *, may_pass: bool = True) -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
+        self.may_pass = may_pass
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.details}"
@@ -117,5 +119,13 @@ _BY_STATUS = {error.status: error for error in ServerError.__subclasses__()}
 
 def server_error(error: Any) -> ServerError:
     """Translate what a blocking or an asyncio gRPC call raised; the only place for it."""
-    code = error.code()
-    return _BY_STATUS.get(code, ServerError)(code, error.details() or "")
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
+        details += " bytes; send fewer rows at once, or start the server with --max-request-mib"
+    return _BY_STATUS.get(code, ServerError)(code, details, may_pass=not _is_final(error))
+
+
+def _is_final(error: Any) -> bool:
+    """Whether the server pushes back for good, as gRFC A6 writes it."""
+    pushback = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms", "")
+    return str(pushback).startswith("-")

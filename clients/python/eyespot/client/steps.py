@@ -126,9 +126,10 @@ def send(method: str, request: Message, *, deadline: Deadline, policy: RetryPoli
     for attempt in itertools.count():
         try:
             return (yield Call(method, request, deadline.remaining()))
-        except UnavailableError:
+        except UnavailableError as error:
             pause = policy.pause(attempt)
-            if attempt >= policy.retries or not deadline.leaves(pause):
+            is_in_vain = not error.may_pass or attempt >= policy.retries
+            if is_in_vain or not deadline.leaves(pause):
                 raise
             yield Pause(pause)
     raise AssertionError("unreachable: itertools.count never ends")
