@@ -23,6 +23,7 @@ from eyespot.zoo.segmentation import (
 from eyespot.zoo.vgg_trunk import VggTrunk
 
 _FC6_RATE = 12
+_FULL_WIDTH = 1024  # a quarter of VGG-16's: the paper finds no loss in it
 
 
 class DeepLabV1(VggTrunk):
@@ -31,11 +32,13 @@ class DeepLabV1(VggTrunk):
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         # pool4 has lost its stride: what comes after it looks at every other row.
         super().__init__(in_channels, dilations=(1, 1, 1, 1, 2), is_padded=True)
-        self.fc6 = nn.Conv2d(512, 1024, 3, padding=_FC6_RATE, dilation=_FC6_RATE)
+        self.fc6 = nn.Conv2d(
+            self.stage_channels[4], _FULL_WIDTH, 3, padding=_FC6_RATE, dilation=_FC6_RATE
+        )
         self.drop6 = nn.Dropout()
-        self.fc7 = nn.Conv2d(1024, 1024, 1)
+        self.fc7 = nn.Conv2d(_FULL_WIDTH, _FULL_WIDTH, 1)
         self.drop7 = nn.Dropout()
-        self.fc8 = nn.Conv2d(1024, num_classes, 1)
+        self.fc8 = nn.Conv2d(_FULL_WIDTH, num_classes, 1)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

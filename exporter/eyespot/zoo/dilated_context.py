@@ -29,6 +29,7 @@ _NOISE = 0.01  # sigma of equation 5, far below the smallest weight of the ident
 
 _MARGIN = 186  # of reflected pixels: half of what a cell of the front end sees beyond itself
 _CELL = 8
+_FULL_WIDTH = 4096  # of the layers that were full ones
 
 
 def identity_kernel(layer: nn.Conv2d, classes: int) -> None:
@@ -84,11 +85,11 @@ class FrontEnd(VggTrunk):
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__(in_channels, dilations=(1, 1, 1, 1, 2), is_padded=False)
-        self.fc6 = nn.Conv2d(512, 4096, 7, dilation=4)
+        self.fc6 = nn.Conv2d(self.stage_channels[4], _FULL_WIDTH, 7, dilation=4)
         self.drop6 = nn.Dropout()
-        self.fc7 = nn.Conv2d(4096, 4096, 1)
+        self.fc7 = nn.Conv2d(_FULL_WIDTH, _FULL_WIDTH, 1)
         self.drop7 = nn.Dropout()
-        self.final = nn.Conv2d(4096, num_classes, 1)
+        self.final = nn.Conv2d(_FULL_WIDTH, num_classes, 1)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ _DEPARTURES = (
     "torchvision's are. From 27 pixels on, so that one captured program fits all sizes."
 )
 
+_FULL_WIDTH = 4096  # of the layers that were full ones
+
 
 def bilinear_kernel(channels: int, *, stride: int) -> Tensor:
     """Give the weights with which a transposed convolution interpolates between its inputs.
@@ -74,18 +76,18 @@ class FCN(VggTrunk):
 
     def __init__(self, stride: int, *, num_classes: int, in_channels: int) -> None:
         super().__init__(in_channels, dilations=(1, 1, 1, 1, 1), is_padded=True)
-        self.fc6 = nn.Conv2d(512, 4096, 7)
+        self.fc6 = nn.Conv2d(self.stage_channels[4], _FULL_WIDTH, 7)
         self.drop6 = nn.Dropout2d()
-        self.fc7 = nn.Conv2d(4096, 4096, 1)
+        self.fc7 = nn.Conv2d(_FULL_WIDTH, _FULL_WIDTH, 1)
         self.drop7 = nn.Dropout2d()
         initialise(self)
-        self.score_fr = _scores(4096, num_classes)
+        self.score_fr = _scores(_FULL_WIDTH, num_classes)
         if stride < 32:
             self.upscore2 = _upsampling(num_classes, stride=2, is_learned=True)
-            self.score_pool4 = _scores(512, num_classes)
+            self.score_pool4 = _scores(self.stage_channels[3], num_classes)
         if stride < 16:
             self.upscore_pool4 = _upsampling(num_classes, stride=2, is_learned=True)
-            self.score_pool3 = _scores(256, num_classes)
+            self.score_pool3 = _scores(self.stage_channels[2], num_classes)
         self.stride = stride
         self.last_name = "upscore" if stride == 32 else f"upscore{stride}"
         last = _upsampling(num_classes, stride=stride, is_learned=False)

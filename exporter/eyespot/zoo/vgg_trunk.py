@@ -27,6 +27,7 @@ class VggTrunk(nn.Module):
         """
         super().__init__()
         self.stage_names: list[list[str]] = []
+        self.stage_channels = [width for width, _ in _STAGES]
         channels = in_channels
         for stage, ((width, layers), dilation) in enumerate(
             zip(_STAGES, dilations, strict=True), start=1
