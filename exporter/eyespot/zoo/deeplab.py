@@ -59,7 +59,7 @@ class DeepLabV1(VggTrunk):
 
 @register_model(
     "deeplab_v1_vgg16",
-    paper="Chen, Papandreou, Kokkinos, Murphy and Yuille: Semantic Image Segmentation with Deep "
+    paper="Chen et al.: Semantic Image Segmentation with Deep "
     "Convolutional Nets and Fully Connected CRFs, arXiv 1412.7062, ICLR 2015",
     year=2014,
     input_size=(3, 321, 321),
@@ -84,7 +84,7 @@ def deeplab_v1_vgg16(*, num_classes: int, in_channels: int, input_size: int) -> 
 
 @register_model(
     "deeplab_v3_resnet50",
-    paper="Chen, Papandreou, Schroff and Adam: Rethinking Atrous Convolution for Semantic Image "
+    paper="Chen et al.: Rethinking Atrous Convolution for Semantic Image "
     "Segmentation, arXiv 1706.05587, 2017",
     year=2017,
     input_size=(3, 224, 224),

@@ -16,7 +16,7 @@ from eyespot.zoo.registry import register_model
 from eyespot.zoo.segmentation import HEIGHT_AND_WIDTH, WHOLE_PICTURE, crop
 
 PAPER = (
-    "Jégou, Drozdzal, Vazquez, Romero and Bengio: The One Hundred Layers Tiramisu: Fully "
+    "Jégou et al.: The One Hundred Layers Tiramisu: Fully "
     "Convolutional DenseNets for Semantic Segmentation, arXiv 1611.09326, CVPR Workshops 2017"
 )
 CAMVID_CLASSES = 11  # without the void

@@ -64,7 +64,7 @@ def _upsampling(channels: int, *, stride: int, is_learned: bool) -> nn.ConvTrans
 
 def _scores(in_channels: int, num_classes: int) -> nn.Conv2d:
     layer = nn.Conv2d(in_channels, num_classes, 1)
-    initialise(layer)  # as the last layer that it is
+    initialise(layer)  # alone, it is a last layer: behind it there is no rectifier
     return layer
 
 
@@ -80,8 +80,8 @@ class FCN(VggTrunk):
         self.drop6 = nn.Dropout2d()
         self.fc7 = nn.Conv2d(_FULL_WIDTH, _FULL_WIDTH, 1)
         self.drop7 = nn.Dropout2d()
+        self.score_fr = nn.Conv2d(_FULL_WIDTH, num_classes, 1)
         initialise(self)
-        self.score_fr = _scores(_FULL_WIDTH, num_classes)
         if stride < 32:
             self.upscore2 = _upsampling(num_classes, stride=2, is_learned=True)
             self.score_pool4 = _scores(self.stage_channels[3], num_classes)
@@ -206,7 +206,7 @@ def fcn8s(*, num_classes: int, in_channels: int, input_size: int) -> nn.Module:
     departures="torchvision's: ResNet-50 for VGG-16, with its last two stages dilated instead of "
     "strided, two convolutions for scores, bilinear interpolation for transposed convolutions, "
     "and no scores of earlier maps; without the auxiliary classifier, which serves training alone. "
-    "Random weights after He et al. 2015.",
+    "Random weights are torchvision's too.",
     preprocessing=SHORTER_SIDE_520,
     torchvision_name="fcn_resnet50",
     adapt_state_dict=drop_auxiliary_classifier,
