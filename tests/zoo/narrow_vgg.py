@@ -1,4 +1,4 @@
-"""What the tests of networks on VGG-16 share: few channels, open weights, measured fields."""
+"""What tests of dense networks share: a VGG-16 of few channels, open weights, measured fields."""
 
 import torch
 from torch import nn

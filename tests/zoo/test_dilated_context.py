@@ -108,6 +108,14 @@ def test_scores_of_the_front_end_lie_upon_their_pixels(front_end):
     torch.testing.assert_close(network(image.flip(2, 3)), scores.flip(2, 3))
 
 
+def test_a_score_is_in_the_middle_of_its_cell(front_end):
+    given = []
+    front_end.final.register_forward_hook(lambda _m, _i, output: given.append(output))
+    scores = front_end.eval()(torch.randn(1, 1, 196, 203))
+    expected = functional.interpolate(given[0], scale_factor=8, mode="bilinear")
+    torch.testing.assert_close(scores, expected[:, :, :196, :203])
+
+
 def test_the_margin_is_the_picture_reflected():
     image = torch.arange(200.0 * 200).view(1, 1, 200, 200)
     reflected = dilated_context._reflect(image, 25, 25)

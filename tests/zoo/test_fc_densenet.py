@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from eyespot.zoo import create_model, model_entry
+from eyespot.zoo import create_model, fc_densenet, model_entry
 from eyespot.zoo.fc_densenet import DenseBlock, FCDenseNet
+from tests.zoo.narrow_vgg import measured_field, open_up
 
 LAYERS = {"fc_densenet56": 56, "fc_densenet67": 67, "fc_densenet103": 103}
 
@@ -84,6 +85,33 @@ def test_what_is_carried_past_is_not_shifted():
     # Three convolutions of 3x3: the first one, and one in each block at the top.
     assert moved.min(0).values.tolist() == [4 - 3, 6 - 3]
     assert moved.max(0).values.tolist() == [4 + 3, 6 + 3]
+
+
+def field_at_the_bottom(layers):
+    """Widen by two rows for each 3x3 convolution, by one for each pooling, in their strides."""
+    field, jump = 3, 1
+    for count in layers[:-1]:
+        field += 2 * count * jump + jump
+        jump *= 2
+    return field + 2 * layers[-1] * jump
+
+
+def test_the_receptive_fields(monkeypatch):
+    monkeypatch.setattr(fc_densenet, "_FIRST_MAPS", 2)
+    layers = (2, 1, 2)
+    network = open_up(FCDenseNet(layers, growth=1, num_classes=1, in_channels=1))
+    for down in network.transitions_down:
+        down[4] = nn.AvgPool2d(2)  # the largest of a window would hide the others
+    found = measured_field(network, network.bottom, size=64, monkeypatch=monkeypatch)
+    assert found == field_at_the_bottom(layers)
+
+    declared = {name: model_entry(name).receptive_field for name in [*LAYERS, "densenet_flow"]}
+    assert declared == {
+        "fc_densenet56": field_at_the_bottom([4] * 6),
+        "fc_densenet67": field_at_the_bottom([5] * 6),
+        "fc_densenet103": field_at_the_bottom([4, 5, 7, 10, 12, 15]),
+        "densenet_flow": field_at_the_bottom([4] * 6),
+    }
 
 
 def test_random_weights_answer_to_their_input():

@@ -84,7 +84,7 @@ def _is_inside(flow: Tensor) -> Tensor:
     num_classes=_COMPONENTS,
     parameter_count=1_376_354,
     macs=8_895_306_336,
-    receptive_field=None,
+    receptive_field=538,
     task="flow",
     dynamic_axes=HEIGHT_AND_WIDTH,
     departures="A fully convolutional DenseNet with dense blocks on the way up too, as the paper "
