@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tests.zoo.narrow_vgg import measured_field, open_up
 from torch import nn
 
 from eyespot.zoo import create_model, fc_densenet, model_entry
 from eyespot.zoo.fc_densenet import DenseBlock, FCDenseNet
-from tests.zoo.narrow_vgg import measured_field, open_up
 
 LAYERS = {"fc_densenet56": 56, "fc_densenet67": 67, "fc_densenet103": 103}
 

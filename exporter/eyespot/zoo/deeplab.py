@@ -70,11 +70,11 @@ class DeepLabV1(VggTrunk):
     receptive_field=419,
     task="segmentation",
     dynamic_axes=HEIGHT_AND_WIDTH,
-    departures="The variant LargeFOV. The paper's second step, a fully connected conditional random "
-    "field that sharpens the edges of these scores, is absent: no library that Eyespot depends on "
-    "has it. Pooling windows are 3x3 with a margin of one, as in the authors' files. Random "
-    "weights after He et al. 2015 where the paper takes VGG-16's; pixels are normalised as "
-    "torchvision's are.",
+    departures="The variant LargeFOV. The paper's second step, a fully connected conditional "
+    "random field that sharpens the edges of these scores, is absent: no library that Eyespot "
+    "depends on has it. Pooling windows are 3x3 with a margin of one, as in the authors' files. "
+    "Random weights after He et al. 2015 where the paper takes VGG-16's; pixels are normalised "
+    "as torchvision's are.",
     preprocessing=WHOLE_PICTURE,
 )
 def deeplab_v1_vgg16(*, num_classes: int, in_channels: int, input_size: int) -> nn.Module:

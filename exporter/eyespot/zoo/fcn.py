@@ -36,6 +36,7 @@ _DEPARTURES = (
 )
 
 _FULL_WIDTH = 4096  # of the layers that were full ones
+_MARGINS = {32: 19, 16: 27, 8: 31}  # of the last upsampling by its stride, before the first pixel
 
 
 def bilinear_kernel(channels: int, *, stride: int) -> Tensor:
@@ -110,8 +111,9 @@ class FCN(VggTrunk):
         if self.stride < 16:
             x = self.upscore_pool4(x)  # -> (B, K, 4 h + 6, 4 w + 6)
             x = x + _crop_like(x, self.score_pool3(pools[2]), first=9)
-        x = self.get_submodule(self.last_name)(x)  # a margin more than (B, K, H, W)
-        return crop(x, first={32: 19, 16: 27, 8: 31}[self.stride], height=height, width=width)
+        x = self.get_submodule(self.last_name)(x)  # -> (B, K, more than H, more than W)
+        margin = _MARGINS[self.stride]
+        return crop(x, first=margin, height=height, width=width)  # -> (B, K, H, W)
 
     def _pools(self, x: Tensor) -> list[Tensor]:
         """Give the maps after each stage, of stride 2, 4, 8, 16 and 32."""
