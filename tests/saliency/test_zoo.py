@@ -19,6 +19,8 @@ def networks():
 
 def _networks():
     for name in list_models():
+        if model_entry(name).task != "classification":
+            continue
         marks = [pytest.mark.giant] if name in GIANTS else []
         yield pytest.param(name, marks=marks, id=name)
 

@@ -98,6 +98,13 @@ def test_names_of_torchvision():
     assert find_published(model_entry("lenet5"), "DEFAULT") is None
 
 
+def test_networks_that_label_every_pixel_have_published_weights_and_no_crop():
+    (weights,) = published_weights(model_entry("deeplab_v3_resnet50"))
+    assert weights.name == "COCO_WITH_VOC_LABELS_V1"
+    assert weights.preprocessing == model_entry("deeplab_v3_resnet50").preprocessing
+    assert weights.preprocessing.crop_size is None
+
+
 def test_a_file_is_known_by_its_hash():
     entry = model_entry("googlenet")
     assert identify_file(entry, "1378be20" + "0" * 56).name == "IMAGENET1K_V1"

@@ -5,7 +5,14 @@ One paper is one file, which registers its networks when it is imported here.
 
 from eyespot.zoo import (  # noqa: F401 - imported to be registered
     alexnet,
+    article_example,
+    conv_vae,
+    deeplab,
     densenet,
+    densenet_flow,
+    dilated_context,
+    fc_densenet,
+    fcn,
     googlenet,
     lenet5,
     mobilenet,

@@ -27,3 +27,20 @@ def initialise(network: nn.Module) -> None:
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.ones_(norm.weight)
             nn.init.zeros_(norm.bias)
+
+
+def initialise_doubling(layer: nn.ConvTranspose2d, *, nonlinearity: str) -> None:
+    """Draw a transposed convolution of stride 2 from N(0, gain^2 / fan_in); biases are zero.
+
+    PyTorch counts the weights that leave an input. Those that meet in one output are, of every
+    second row and column, a quarter of the kernel.
+
+    Args:
+        layer: Of any kernel size.
+        nonlinearity: What comes behind it, in the words of `torch.nn.init.calculate_gain`.
+    """
+    fan_in = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] / 4
+    gain = nn.init.calculate_gain(nonlinearity)  # type: ignore[arg-type]
+    nn.init.normal_(layer.weight, std=gain / fan_in**0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

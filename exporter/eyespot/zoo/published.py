@@ -100,11 +100,11 @@ def _describe(entry: ModelEntry, member: Any) -> PublishedWeights:
 
 
 def _rule(preset: Any) -> PreprocessingRule:
-    """Read torchvision's ImageClassification preset, which has one number per size."""
-    (resize_size,), (crop_size,) = preset.resize_size, preset.crop_size
+    """Read torchvision's presets, which have one number per size; segmentation does not crop."""
+    (resize_size,), (crop_size,) = preset.resize_size, getattr(preset, "crop_size", (None,))
     return PreprocessingRule(
         resize_size=resize_size,
-        crop_size=(crop_size, crop_size),
+        crop_size=None if crop_size is None else (crop_size, crop_size),
         interpolation=preset.interpolation.value,
         color_order="RGB",
         mean=tuple(preset.mean),
