@@ -9,9 +9,11 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     googlenet,
     lenet5,
     mobilenet,
+    network_in_network,
     resnet,
     resnet_cifar,
     vgg,
+    zfnet,
 )
 from eyespot.zoo.entry import ModelEntry, entry_of
 from eyespot.zoo.errors import (
