@@ -95,7 +95,7 @@ def _average(maps: Tensor) -> Tensor:
     "ImageNet (7,595,176 parameters at 1000 classes), which the paper does not have. The paper "
     "gives no widths: they are those of the authors' published files, which pool by average the "
     "second time, where the paper and this network take the maximum. Random weights after He et "
-    "al. 2015. Pixels are normalised by mean and standard deviation, not by contrast and whitening.",
+    "al. 2015. Pixels are normalised per channel, not by contrast and whitening.",
     preprocessing=CIFAR10,
 )
 def network_in_network(*, num_classes: int, in_channels: int, input_size: int) -> nn.Module:

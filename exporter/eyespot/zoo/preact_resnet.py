@@ -214,9 +214,9 @@ def _draw(network: nn.Module) -> None:
     parameter_count=11_687_720,
     macs=1_814_073_344,
     receptive_field=435,
-    departures="None in the units; the paper has none of 18 layers for ImageNet, and its appendix's "
-    "rules for the first and the last unit make one of ResNet-18. Random residual branches begin "
-    "small.",
+    departures="None in the units; the paper has no network of 18 layers for ImageNet: this is "
+    "ResNet-18 by its appendix's rules for the first and the last unit. Random residual branches "
+    "begin small.",
     preprocessing=IMAGENET,
 )
 def preact_resnet18(*, num_classes: int, in_channels: int, input_size: int) -> nn.Module:

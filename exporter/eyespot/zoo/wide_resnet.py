@@ -73,8 +73,8 @@ def _register(name: str, *, parameter_count: int, macs: int, receptive_field: in
         parameter_count=parameter_count,
         macs=macs,
         receptive_field=receptive_field,
-        departures="The paper does not say where a bottleneck strides: here in its 3x3 convolution; "
-        "random residual branches begin small.",
+        departures="The paper does not say where a bottleneck strides: here in its 3x3 "
+        "convolution. Random residual branches begin small.",
         preprocessing=IMAGENET,
         torchvision_name=name,
     )(partial(build_torchvision, name))
