@@ -123,7 +123,10 @@ class GoogLeNet(nn.Module):
         self.inception4e = Inception(528, one=256, three=(160, 320), five=(32, 128), pooled=128)
         self.inception5a = Inception(832, one=256, three=(160, 320), five=(32, 128), pooled=128)
         self.inception5b = Inception(832, one=384, three=(192, 384), five=(48, 128), pooled=128)
-        self.aux1, self.aux2 = _heads(input_size, num_classes) if auxiliary_heads else (None, None)
+        self.aux1: AuxiliaryHead | None = None
+        self.aux2: AuxiliaryHead | None = None
+        if auxiliary_heads:
+            self.aux1, self.aux2 = _heads(input_size, num_classes)
         self.dropout = nn.Dropout(0.4)
         self.fc = nn.Linear(1024, num_classes)
         initialise(self)
