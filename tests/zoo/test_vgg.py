@@ -36,7 +36,9 @@ def test_the_configurations_of_table_1(name, batch_norm):
 
 def test_every_convolution_is_of_3x3():
     convolutions = [m for m in on_meta("vgg19").modules() if isinstance(m, nn.Conv2d)]
-    assert {(m.kernel_size, m.stride, m.padding) for m in convolutions} == {((3, 3), (1, 1), (1, 1))}
+    assert {(m.kernel_size, m.stride, m.padding) for m in convolutions} == {
+        ((3, 3), (1, 1), (1, 1))
+    }
 
 
 @pytest.mark.parametrize(("convolutions", "seen"), [(1, 3), (2, 5), (3, 7)])
