@@ -16,15 +16,45 @@ from eyespot.zoo import (
 
 NAMES = [
     "alexnet",
+    "alexnet_2012",
     "densenet121",
     "googlenet",
+    "googlenet_paper",
     "lenet5",
     "lenet5_modern",
     "mobilenet_v2",
+    "network_in_network",
+    "plain20",
+    "plain56",
+    "preact_resnet164",
+    "preact_resnet18",
+    "resnet101",
+    "resnet101_paper",
+    "resnet110",
+    "resnet152",
+    "resnet152_paper",
     "resnet18",
     "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet44",
     "resnet50",
+    "resnet50_paper",
+    "resnet56",
+    "resnext101_32x8d",
+    "resnext50_32x4d",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
     "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "wide_resnet101_2",
+    "wide_resnet28_10",
+    "wide_resnet50_2",
+    "zfnet",
 ]
 
 
@@ -51,7 +81,7 @@ def test_a_name_is_registered_once():
 
 
 def test_an_unknown_name_is_answered_with_the_names():
-    with pytest.raises(UnknownModelError, match=r"'resnet-18'.*vgg16; did you mean 'resnet18'"):
+    with pytest.raises(UnknownModelError, match=r"'resnet-18'.*vgg16.*; did you mean 'resnet18'"):
         create_model("resnet-18")
 
 
