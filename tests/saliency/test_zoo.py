@@ -11,8 +11,17 @@ from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.zoo import create_model, list_models, model_entry
 
 # Slow for their depth; every network of more than 12 million parameters is slow for its width.
-GIANTS = {"densenet121", "googlenet", "plain56", "preact_resnet164"} | {
-    f"resnet{depth}" for depth in (32, 44, 56, 110)
+GIANTS = {
+    "densenet121",
+    "googlenet",
+    "googlenet_paper",
+    "plain56",
+    "preact_resnet164",
+    "preact_resnet18",
+    "resnet110",
+    "resnet32",
+    "resnet44",
+    "resnet56",
 }
 
 
