@@ -10,7 +10,19 @@ from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.zoo import create_model, list_models, model_entry
 
-GIANTS = {"alexnet", "vgg16", "resnet50", "densenet121", "googlenet"}
+# Slow for their depth; every network of more than 12 million parameters is slow for its width.
+GIANTS = {
+    "densenet121",
+    "googlenet",
+    "googlenet_paper",
+    "plain56",
+    "preact_resnet164",
+    "preact_resnet18",
+    "resnet110",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+}
 
 
 def networks():
@@ -21,7 +33,8 @@ def _networks():
     for name in list_models():
         if model_entry(name).task != "classification":
             continue
-        marks = [pytest.mark.giant] if name in GIANTS else []
+        is_giant = name in GIANTS or model_entry(name).parameter_count > 12_000_000
+        marks = [pytest.mark.giant] if is_giant else []
         yield pytest.param(name, marks=marks, id=name)
 
 

@@ -106,7 +106,19 @@ def test_the_smallest_input_passes_and_grey_and_other_classes_too(name):
     assert logits_shape(network, 2, 1, *sides) == (2, 7)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "densenet121", "googlenet", "vgg16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alexnet",
+        "alexnet_2012",
+        "densenet121",
+        "googlenet",
+        "googlenet_paper",
+        "network_in_network",
+        "vgg16",
+        "zfnet",
+    ],
+)
 def test_no_smaller_input_would_pass(name):
     network = on_meta(name)
     too_small = model_entry(name).min_input_size - 1
@@ -118,8 +130,8 @@ def test_no_smaller_input_would_pass(name):
 def test_random_weights_let_a_signal_through(name):
     torch.manual_seed(0)
     entry = model_entry(name)
-    network = create_model(name)
     side = min(entry.input_size[1], 96)
+    network = create_model(name, input_size=side)
     images = torch.randn(4, entry.input_size[0], side, side, requires_grad=True)
     logits = network(images)
     assert 1e-3 < logits.std() < 1e3

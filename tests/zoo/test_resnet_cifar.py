@@ -7,7 +7,23 @@ import torch
 from PIL import Image
 
 from eyespot.zoo import create_model, model_entry
-from eyespot.zoo.resnet_cifar import BasicBlock, IdentityShortcut
+from eyespot.zoo.resnet_cifar import BasicBlock, IdentityShortcut, PlainBlock
+
+# Section 4.2 and table 6 of the paper, in millions: 0.27, 0.46, 0.66, 0.85 and 1.7.
+PARAMETER_COUNTS = {
+    "resnet20": 269_722,
+    "resnet32": 464_154,
+    "resnet44": 658_586,
+    "resnet56": 853_018,
+    "resnet110": 1_727_962,
+    "plain20": 269_722,
+    "plain56": 853_018,
+}
+
+
+def on_meta(name):
+    with torch.device("meta"):
+        return create_model(name)
 
 
 def test_option_a_takes_every_other_pixel_and_pads_channels_on_both_sides():
@@ -40,6 +56,40 @@ def test_names_are_those_of_the_circulating_checkpoints():
     assert not any("shortcut" in name for name in names)
     # 19 convolutions and a linear layer.
     assert sum(name.endswith("conv1.weight") or "conv2.weight" in name for name in names) == 19
+
+
+@pytest.mark.parametrize("name", PARAMETER_COUNTS)
+def test_the_name_tells_the_layers_and_the_paper_their_parameters(name):
+    network = on_meta(name)
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert name.removeprefix("resnet").removeprefix("plain") == str(len(layers))
+    assert sum(p.numel() for p in network.parameters()) == PARAMETER_COUNTS[name]
+
+
+@pytest.mark.parametrize(("plain", "residual"), [("plain20", "resnet20"), ("plain56", "resnet56")])
+def test_plain_is_the_same_without_shortcuts(plain, residual):
+    plain, residual = on_meta(plain), on_meta(residual)
+    assert {name: tensor.shape for name, tensor in plain.state_dict().items()} == {
+        name: tensor.shape for name, tensor in residual.state_dict().items()
+    }
+    assert not any(isinstance(m, IdentityShortcut) for m in plain.modules())
+    assert len([m for m in residual.modules() if isinstance(m, IdentityShortcut)]) == len(
+        [m for m in plain.modules() if isinstance(m, PlainBlock)]
+    )
+
+
+def test_a_plain_block_without_residual_gives_nothing():
+    block = PlainBlock(3, 3, stride=1).eval()
+    torch.nn.init.zeros_(block.conv2.weight)
+    assert not block(torch.randn(2, 3, 5, 5)).any()
+
+
+def test_a_block_is_plain_and_the_shortcut_on_top():
+    torch.manual_seed(0)
+    plain, block = PlainBlock(3, 3, stride=1).eval(), BasicBlock(3, 3, stride=1).eval()
+    block.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(block(x), (plain.residual(x) + x).clamp(min=0))
 
 
 def test_maps_halve_twice():

@@ -3,15 +3,41 @@
 import pytest
 import torch
 
-from eyespot.zoo import create_model, load_torchvision
+from eyespot.zoo import create_model, load_torchvision, model_entry
 
-BIG = [pytest.param(name, marks=pytest.mark.giant) for name in ("alexnet", "vgg16")]
+WRAPPED = [
+    "alexnet",
+    "densenet121",
+    "googlenet",
+    "mobilenet_v2",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnext101_32x8d",
+    "resnext50_32x4d",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "wide_resnet101_2",
+    "wide_resnet50_2",
+]
+BUILT = [
+    pytest.param(name, marks=pytest.mark.giant)
+    if model_entry(name).parameter_count > 30_000_000
+    else name
+    for name in WRAPPED
+]
 OPTIONS = {"googlenet": {"aux_logits": False, "init_weights": False}}
 
 
-@pytest.mark.parametrize(
-    "name", ["densenet121", "googlenet", "mobilenet_v2", "resnet18", "resnet50", *BIG]
-)
+@pytest.mark.parametrize("name", BUILT)
 def test_the_network_is_torchvisions(name):
     ours = create_model(name, num_classes=11)
     reference = load_torchvision().models.get_model_builder(name)
@@ -22,6 +48,16 @@ def test_the_network_is_torchvisions(name):
         assert torch.equal(ours(images), theirs(images))
 
 
+@pytest.mark.parametrize("name", WRAPPED)
+def test_the_facts_are_those_that_torchvision_documents(name):
+    entry = model_entry(name)
+    assert entry.torchvision_name == name
+    documented = load_torchvision().models.get_model_weights(name).IMAGENET1K_V1.meta
+    assert documented["_ops"] == pytest.approx(entry.macs / 1e9, rel=1e-3, abs=1e-3)
+    if name != "googlenet":  # the file has the auxiliary heads, and the documentation not all
+        assert documented["num_params"] == entry.parameter_count
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
@@ -29,6 +65,7 @@ def test_the_network_is_torchvisions(name):
         ("googlenet", "conv1.conv"),
         ("mobilenet_v2", "features.0.0"),
         ("resnet18", "conv1"),
+        ("resnext50_32x4d", "conv1"),
     ],
 )
 def test_grey_input_replaces_the_first_convolution_alone(name, layer):

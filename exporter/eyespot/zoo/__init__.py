@@ -14,11 +14,17 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     fc_densenet,
     fcn,
     googlenet,
+    googlenet_paper,
     lenet5,
     mobilenet,
+    network_in_network,
+    preact_resnet,
     resnet,
     resnet_cifar,
+    resnext,
     vgg,
+    wide_resnet,
+    zfnet,
 )
 from eyespot.zoo.entry import ModelEntry, entry_of
 from eyespot.zoo.errors import (

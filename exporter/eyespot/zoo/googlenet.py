@@ -18,6 +18,8 @@ from eyespot.zoo.torchvision_models import load_torchvision
 
 logger = logging.getLogger(__name__)
 
+PAPER = "Szegedy et al.: Going Deeper with Convolutions, arXiv 1409.4842, CVPR 2015"
+
 
 def drop_auxiliary_heads(state_dict: StateDict) -> StateDict:
     """Leave out the two classifiers that help training alone."""
@@ -29,7 +31,7 @@ def drop_auxiliary_heads(state_dict: StateDict) -> StateDict:
 
 @register_model(
     "googlenet",
-    paper="Szegedy et al.: Going Deeper with Convolutions, arXiv 1409.4842, CVPR 2015",
+    paper=PAPER,
     year=2014,
     input_size=(3, 224, 224),
     min_input_size=15,
