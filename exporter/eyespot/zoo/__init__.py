@@ -6,17 +6,26 @@ One paper is one file, which registers its networks when it is imported here.
 from eyespot.zoo import (  # noqa: F401 - imported to be registered
     alexnet,
     densenet,
+    densenet_cifar,
     googlenet,
+    inception_resnet_v1,
+    inception_v3,
+    inception_v4,
     lenet5,
     mobilenet,
     resnet,
     resnet_cifar,
+    senet,
+    shufflenet_v1,
+    shufflenet_v2,
     vgg,
+    xception,
 )
 from eyespot.zoo.entry import ModelEntry, entry_of
 from eyespot.zoo.errors import (
     ArchitectureError,
     DuplicateModelError,
+    MissingTimmError,
     MissingTorchvisionError,
     UnknownModelError,
     WeightsError,
@@ -29,12 +38,14 @@ from eyespot.zoo.registry import (
     preprocessing_for,
     register_model,
 )
+from eyespot.zoo.timm_models import load_timm
 from eyespot.zoo.torchvision_models import load_torchvision
 from eyespot.zoo.weights import WeightsOrigin, load_weights, weights_origin
 
 __all__ = [
     "ArchitectureError",
     "DuplicateModelError",
+    "MissingTimmError",
     "MissingTorchvisionError",
     "ModelEntry",
     "UnknownModelError",
@@ -44,6 +55,7 @@ __all__ = [
     "create_model",
     "entry_of",
     "list_models",
+    "load_timm",
     "load_torchvision",
     "load_weights",
     "model_entry",
