@@ -41,9 +41,8 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Permute the channels of (B, C, H, W)."""
-        channels, height, width = x.shape[1:]
-        table = x.reshape(-1, self.groups, channels // self.groups, height, width)
-        return table.transpose(1, 2).reshape(-1, channels, height, width)
+        table = x.unflatten(1, (self.groups, -1))  # -> (B, groups, C/groups, H, W)
+        return table.transpose(1, 2).flatten(1, 2)  # -> (B, C, H, W)
 
 
 class ShuffleUnit(nn.Module):
@@ -100,7 +99,11 @@ class ShuffleNet(nn.Module):
             2 * out_channels, 4 * out_channels, _REPEATS[2], groups, first_groups=groups
         )
         self.linear = nn.Linear(4 * out_channels, num_classes)
-        initialise(self)
+        units = [unit for unit in self.modules() if isinstance(unit, ShuffleUnit)]
+        initialise(
+            self,
+            unrectified=[layer for unit in units for layer in (unit.depthwise, unit.expand)],
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits, (B, num_classes)."""

@@ -39,13 +39,8 @@ def xception(*, num_classes: int, in_channels: int, input_size: int) -> nn.Modul
         in_chans=in_channels,
         drop_rate=0.5,
     )
-    initialise(network)
-    _calm_depthwise(network)
+    depthwise = [
+        layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.groups > 1
+    ]
+    initialise(network, unrectified=depthwise)
     return network
-
-
-def _calm_depthwise(network: nn.Module) -> None:
-    """Keep the variance between the two halves of a separable convolution: no rectifier there."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
