@@ -31,8 +31,7 @@ _STAGE_2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # by groups; doubl
 class ChannelShuffle(nn.Module):
     """Deal the channels of each group out to all groups, so that the groups mix.
 
-    Channel j of group i becomes channel i of the new group j: rows and columns of a table with
-    one row for each group change places. It has no parameters.
+    In a table with one row for each group, rows and columns change places. It has no parameters.
     """
 
     def __init__(self, groups: int) -> None:
