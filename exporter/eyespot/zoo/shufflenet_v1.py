@@ -40,7 +40,7 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Permute the channels of (B, C, H, W)."""
-        table = x.unflatten(1, (self.groups, -1))  # -> (B, groups, C/groups, H, W)
+        table = torch.unflatten(x, 1, (self.groups, -1))  # -> (B, groups, C/groups, H, W)
         return table.transpose(1, 2).flatten(1, 2)  # -> (B, C, H, W)
 
 
