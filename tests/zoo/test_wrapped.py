@@ -8,7 +8,11 @@ from eyespot.zoo import create_model, load_torchvision, model_entry
 WRAPPED = [
     "alexnet",
     "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
     "googlenet",
+    "inception_v3",
     "mobilenet_v2",
     "resnet101",
     "resnet152",
@@ -17,6 +21,8 @@ WRAPPED = [
     "resnet50",
     "resnext101_32x8d",
     "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
     "vgg11",
     "vgg11_bn",
     "vgg13",
@@ -34,7 +40,8 @@ BUILT = [
     else name
     for name in WRAPPED
 ]
-OPTIONS = {"googlenet": {"aux_logits": False, "init_weights": False}}
+_NO_HEADS = {"aux_logits": False, "init_weights": False}
+OPTIONS = {"googlenet": _NO_HEADS, "inception_v3": _NO_HEADS}
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -43,7 +50,7 @@ def test_the_network_is_torchvisions(name):
     reference = load_torchvision().models.get_model_builder(name)
     theirs = reference(weights=None, num_classes=11, **OPTIONS.get(name, {})).eval()
     theirs.load_state_dict(ours.state_dict())
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 75, 75)
     with torch.no_grad():
         assert torch.equal(ours(images), theirs(images))
 
@@ -54,7 +61,7 @@ def test_the_facts_are_those_that_torchvision_documents(name):
     assert entry.torchvision_name == name
     documented = load_torchvision().models.get_model_weights(name).IMAGENET1K_V1.meta
     assert documented["_ops"] == pytest.approx(entry.macs / 1e9, rel=1e-3, abs=1e-3)
-    if name != "googlenet":  # the file has the auxiliary heads, and the documentation not all
+    if name not in OPTIONS:  # the file has the auxiliary heads, and the documentation not all
         assert documented["num_params"] == entry.parameter_count
 
 
@@ -63,9 +70,11 @@ def test_the_facts_are_those_that_torchvision_documents(name):
     [
         ("densenet121", "features.conv0"),
         ("googlenet", "conv1.conv"),
+        ("inception_v3", "Conv2d_1a_3x3.conv"),
         ("mobilenet_v2", "features.0.0"),
         ("resnet18", "conv1"),
         ("resnext50_32x4d", "conv1"),
+        ("shufflenet_v2_x0_5", "conv1.0"),
     ],
 )
 def test_grey_input_replaces_the_first_convolution_alone(name, layer):

@@ -9,12 +9,16 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     conv_vae,
     deeplab,
     densenet,
+    densenet_cifar,
     densenet_flow,
     dilated_context,
     fc_densenet,
     fcn,
     googlenet,
     googlenet_paper,
+    inception_resnet_v1,
+    inception_v3,
+    inception_v4,
     lenet5,
     mobilenet,
     network_in_network,
@@ -22,14 +26,19 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     resnet,
     resnet_cifar,
     resnext,
+    senet,
+    shufflenet_v1,
+    shufflenet_v2,
     vgg,
     wide_resnet,
+    xception,
     zfnet,
 )
 from eyespot.zoo.entry import ModelEntry, entry_of
 from eyespot.zoo.errors import (
     ArchitectureError,
     DuplicateModelError,
+    MissingTimmError,
     MissingTorchvisionError,
     UnknownModelError,
     WeightsError,
@@ -42,12 +51,14 @@ from eyespot.zoo.registry import (
     preprocessing_for,
     register_model,
 )
+from eyespot.zoo.timm_models import load_timm
 from eyespot.zoo.torchvision_models import load_torchvision
 from eyespot.zoo.weights import WeightsOrigin, load_weights, weights_origin
 
 __all__ = [
     "ArchitectureError",
     "DuplicateModelError",
+    "MissingTimmError",
     "MissingTorchvisionError",
     "ModelEntry",
     "UnknownModelError",
@@ -57,6 +68,7 @@ __all__ = [
     "create_model",
     "entry_of",
     "list_models",
+    "load_timm",
     "load_torchvision",
     "load_weights",
     "model_entry",

@@ -5,7 +5,8 @@ ZooError (ValueError)
 ├── DuplicateModelError       the name is taken
 ├── ArchitectureError         this network cannot have that shape
 ├── WeightsError              the weights cannot be read, or do not fit
-└── MissingTorchvisionError   torchvision is absent, or cannot be imported
+├── MissingTorchvisionError   torchvision is absent, or cannot be imported
+└── MissingTimmError          timm is absent
 """
 
 from __future__ import annotations
@@ -33,3 +34,7 @@ class WeightsError(ZooError):
 
 class MissingTorchvisionError(ZooError):
     """The torchvision package is not installed, or its import fails."""
+
+
+class MissingTimmError(ZooError):
+    """The timm package is not installed."""

@@ -7,23 +7,26 @@ zeros, and parity proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import nn
 
 
-def initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module, *, unrectified: Collection[nn.Module] = ()) -> None:
     """Draw every convolution and hidden layer from N(0, 2 / fan_in); biases are zero.
 
     Batch normalisation begins as the identity. So does the variance of the logits: the last
     linear layer, behind which there is no rectifier, is drawn from N(0, 1 / fan_in).
+
+    Args:
+        network: Whose layers are drawn.
+        unrectified: Other layers of it behind which there is no rectifier.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    linear = {*unrectified, *layers[-1:]}
     for layer in layers:
-        nn.init.kaiming_normal_(
-            layer.weight, nonlinearity="linear" if layer is layers[-1] else "relu"
-        )
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer in linear else "relu")
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     for norm in network.modules():

@@ -82,6 +82,7 @@ def create_model(
         ArchitectureError: The network cannot have this shape.
         WeightsError: The weights cannot be had, or belong to another network or shape.
         MissingTorchvisionError: The network is torchvision's, which is not installed.
+        MissingTimmError: The network is timm's, which is not installed.
     """
     entry = model_entry(name)
     channels, size = entry.input_size[0], entry.input_size[-1]
