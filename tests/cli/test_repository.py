@@ -181,3 +181,15 @@ def test_impossible_settings_are_wrong_usage(run, tmp_path, monkeypatch):
     assert "no model repository is given" in ran.err
     assert run("serve", tmp_path, "--port", "70000").code == 2
     assert run("serve", tmp_path, "--device", "abacus").code == 2
+
+
+def test_a_check_of_nothing_does_not_pass(run, tmp_path):
+    ran = run("check", tmp_path)
+    assert ran.code == 1
+    assert "no model version is in" in ran.err
+    folder = tmp_path / "net"
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text("")
+    ran = run("check", folder)
+    assert ran.code == 1
+    assert ran.err.rstrip().endswith(f"is {tmp_path} meant?")

@@ -34,6 +34,7 @@ def test_it_trains_and_writes_the_weights(run, tmp_path):
             "--epochs: must be at least 1, found 0",
         ),
         (("lenet5", "digits", "--threads", "0"), 2, "--threads: must be at least 1"),
+        (("lenet5", "digits", "--seed", "-1"), 2, "--seed: must be at least 0, found -1"),
     ],
 )
 def test_what_is_wrong_is_told_and_nothing_written(words, code, message, run, tmp_path):

@@ -7,12 +7,21 @@ import argparse
 
 def at_least_one(text: str) -> int:
     """Read a number of things."""
+    return _whole_number(text, minimum=1)
+
+
+def seed(text: str) -> int:
+    """Read where chance begins."""
+    return _whole_number(text, minimum=0)
+
+
+def _whole_number(text: str, *, minimum: int) -> int:
     try:
         number = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a whole number, found {text!r}") from None
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, found {number}")
+    if number < minimum:
+        raise argparse.ArgumentTypeError(f"must be at least {minimum}, found {number}")
     return number
 
 

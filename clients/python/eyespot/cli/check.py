@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyespot.cli.errors import FAILURE, OK, telling
+from eyespot.cli.argument_types import seed
+from eyespot.cli.errors import FAILURE, OK, CommandError, telling
 from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.progress import showing_progress
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("repository", metavar="REPOSITORY", type=Path, help="folder of models")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the random inputs (default 0)")
     add_json_argument(parser)
 
 
@@ -29,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
 
         with telling(ExportError):
             results = check_repository(options.repository, seed=options.seed, progress=tell)
+    if not any(result.model_version for result in results):
+        raise CommandError(_nothing_in(options.repository))
     if options.json:
         print_json(results)
     else:
@@ -37,6 +40,13 @@ def run(options: argparse.Namespace) -> int:
         faulty = sum(not result.ok for result in results)
         print(f"{counted(len(results), 'model version')}, {faulty} at fault")
     return OK if all(result.ok for result in results) else FAILURE
+
+
+def _nothing_in(folder: Path) -> str:
+    """Say what is expected: a check of nothing must not pass for a good one."""
+    is_model = (folder / "config.pbtxt").exists()
+    meant = f"; is {folder.resolve().parent} meant?" if is_model else ""
+    return f"no model version is in {folder}: expected {folder}/<model>/<version>/model.onnx{meant}"
 
 
 def _print(result: CheckResult) -> None:

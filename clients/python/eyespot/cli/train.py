@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyespot.cli.argument_types import at_least_one
+from eyespot.cli.argument_types import at_least_one, seed
 from eyespot.cli.errors import OK, telling
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import Counter, showing_progress, tell_line
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="that compute (default PyTorch's choice); 1 is best for small networks",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of all that is random (default 0)")
     add_json_argument(parser)
 
 
