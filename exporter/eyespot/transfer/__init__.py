@@ -13,6 +13,7 @@ from eyespot.transfer.errors import (
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model
 
@@ -27,6 +28,7 @@ __all__ = [
     "RandomAffine",
     "SettingsError",
     "TrainedModel",
+    "TrainedNeocognitron",
     "TrainingResult",
     "TransferError",
     "accuracy",
@@ -36,5 +38,6 @@ __all__ = [
     "predict",
     "save_weights",
     "train",
+    "train_neocognitron",
     "train_zoo_model",
 ]

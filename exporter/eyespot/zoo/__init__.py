@@ -9,6 +9,7 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     googlenet,
     lenet5,
     mobilenet,
+    neocognitron,
     resnet,
     resnet_cifar,
     vgg,
