@@ -39,7 +39,7 @@ def test_one_seed_gives_one_network():
 def test_classes_that_were_never_shown_are_refused():
     images = np.zeros((2, 16, 16, 1), np.uint8)
     shown, other = (Examples(images, np.array(labels)) for labels in ([0, 1], [0, 2]))
-    with pytest.raises(ExamplesError, match="have class 2, and .* have 2 classes"):
+    with pytest.raises(ExamplesError, match=r"have class 2, and .* have 2 classes"):
         train_neocognitron(shown, held_out=other, seed=0)
 
 

@@ -11,12 +11,14 @@ PARAMETER_COUNTS = {
     "alexnet": 61_100_840,
     "densenet121": 7_978_856,
     "googlenet": 6_624_904,
+    "lecun1989": 9_760,
     "lenet5": 60_000,
     "lenet5_modern": 61_706,
     "mobilenet_v2": 3_504_872,
     "resnet18": 11_689_512,
     "resnet20": 269_722,
     "resnet50": 25_557_032,
+    "tdnn": 384 + 120 + 11,
     "vgg16": 138_357_544,
 }
 MODELS = list_models()
@@ -119,8 +121,8 @@ def test_random_weights_let_a_signal_through(name):
     torch.manual_seed(0)
     entry = model_entry(name)
     network = create_model(name)
-    side = min(entry.input_size[1], 96)
-    images = torch.randn(4, entry.input_size[0], side, side, requires_grad=True)
+    channels, *sides = entry.input_size
+    images = torch.randn(4, channels, *(min(side, 96) for side in sides), requires_grad=True)
     logits = network(images)
     assert 1e-3 < logits.std() < 1e3
     # Two pictures differ by far more than float32 rounds.

@@ -7,11 +7,13 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     alexnet,
     densenet,
     googlenet,
+    lecun1989,
     lenet5,
     mobilenet,
     neocognitron,
     resnet,
     resnet_cifar,
+    tdnn,
     vgg,
 )
 from eyespot.zoo.entry import ModelEntry, entry_of
