@@ -15,6 +15,7 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     resnet_cifar,
     tdnn,
     vgg,
+    wavenet,
 )
 from eyespot.zoo.entry import ModelEntry, entry_of
 from eyespot.zoo.errors import (
