@@ -15,6 +15,7 @@ from eyespot.transfer.errors import (
 from eyespot.transfer.examples import Examples
 from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
+from eyespot.transfer.triplet_loss import semi_hard_triplets, squared_distances, triplet_loss
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model
 
 __all__ = [
@@ -37,7 +38,10 @@ __all__ = [
     "map_criterion",
     "predict",
     "save_weights",
+    "semi_hard_triplets",
+    "squared_distances",
     "train",
     "train_neocognitron",
     "train_zoo_model",
+    "triplet_loss",
 ]

@@ -7,6 +7,7 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     alexnet,
     bytenet,
     densenet,
+    facenet,
     googlenet,
     lecun1989,
     lenet5,
