@@ -5,6 +5,7 @@ One paper is one file, which registers its networks when it is imported here.
 
 from eyespot.zoo import (  # noqa: F401 - imported to be registered
     alexnet,
+    attention_ocr,
     bytenet,
     densenet,
     facenet,
