@@ -19,6 +19,9 @@ def networks():
 
 def _networks():
     for name in list_models():
+        entry = model_entry(name)
+        if entry.task != "classification" or entry.preprocessing is None:
+            continue
         marks = [pytest.mark.giant] if name in GIANTS else []
         yield pytest.param(name, marks=marks, id=name)
 

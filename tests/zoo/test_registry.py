@@ -16,15 +16,22 @@ from eyespot.zoo import (
 
 NAMES = [
     "alexnet",
+    "attention_ocr",
+    "bytenet",
     "densenet121",
+    "facenet",
     "googlenet",
+    "lecun1989",
     "lenet5",
     "lenet5_modern",
     "mobilenet_v2",
+    "neocognitron",
     "resnet18",
     "resnet20",
     "resnet50",
+    "tdnn",
     "vgg16",
+    "wavenet",
 ]
 
 
@@ -51,7 +58,7 @@ def test_a_name_is_registered_once():
 
 
 def test_an_unknown_name_is_answered_with_the_names():
-    with pytest.raises(UnknownModelError, match=r"'resnet-18'.*vgg16; did you mean 'resnet18'"):
+    with pytest.raises(UnknownModelError, match=r"'resnet-18'.*wavenet; did you mean 'resnet18'"):
         create_model("resnet-18")
 
 

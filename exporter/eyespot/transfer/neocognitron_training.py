@@ -1,9 +1,10 @@
 """The neocognitron's training: planes win patterns without a teacher, then a read-out is fitted.
 
 Fukushima, 1980: of the cells that look at one place, the one that answers most is strengthened,
-and its whole plane with it. Layers learn one after the other, as in Fukushima and Miyake, 1982.
-While it learns, a layer is more selective than when it recognises, which is the dual threshold of
-Fukushima and Tanigawa, 1996: patterns are told apart finely, and new ones are still answered.
+and its whole plane with it. Two things differ from the paper. Layers learn one after the other,
+where the paper's learn together. And while it learns, a layer is more selective than when it
+recognises (two thresholds, after Fukushima and Tanigawa, 1996): patterns are told apart finely,
+and new ones are still answered.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ def _learn(layer: SLayer, u: Tensor, *, amount: float) -> None:
         fields = functional.unfold(
             u[row, None], FIELD, padding=layer.padding
         )  # (1, K', H, W) -> (1, K' * 25, H' * W')
-        patterns = fields[0, :, places].T.unflatten(1, (-1, FIELD, FIELD))  # -> (N, K', 5, 5)
-        layer.strengthen(planes, patterns, amount=amount)
+        patterns = fields[0, :, places].T.reshape(len(planes), *layer.a.shape[1:])
+        layer.strengthen(planes, patterns, amount=amount)  # (N,), (N, K', 5, 5)
 
 
 def _fit_readout(network: Neocognitron, ink: Tensor, labels: Tensor) -> None:

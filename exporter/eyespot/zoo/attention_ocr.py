@@ -46,7 +46,7 @@ class SpatialAttention(nn.Module):
 
     def keys(self, features: Tensor) -> Tensor:
         """Tell of each place what does not depend on the state: (B, 288, H, W) -> (B, HW, 256)."""
-        keys = self.feature(features) + self.row + self.column  # -> (B, 256, H, W)
+        keys: Tensor = self.feature(features) + self.row + self.column  # -> (B, 256, H, W)
         return keys.flatten(2).transpose(1, 2)
 
     def forward(self, keys: Tensor, state: Tensor) -> Tensor:
@@ -93,8 +93,8 @@ class AttentionOcr(nn.Module):
             x_t = self.last_character(o_t.argmax(dim=1)) + self.last_glimpse(u_t)  # (B, 256)
             logits.append(o_t)
             looks.append(alpha)
-        maps = torch.stack(looks, dim=1).unflatten(2, (self.side, self.side))  # (B, 37, H, W)
-        return torch.stack(logits, dim=1), maps
+        maps = torch.stack(looks, dim=1).reshape(-1, LENGTH, self.side, self.side)
+        return torch.stack(logits, dim=1), maps  # (B, 37, 134), (B, 37, H, W)
 
 
 def _trunk(in_channels: int) -> nn.Sequential:

@@ -52,7 +52,8 @@ class ResidualBlock(nn.Module):
         residual = functional.relu(self.norm2(residual)).transpose(1, 2)  # -> (B, d, T)
         residual = self.dilated(functional.pad(residual, self.padding))
         residual = self.norm3(residual.transpose(1, 2))  # -> (B, T, d)
-        return x + self.expand(functional.relu(residual))  # -> (B, T, 2d)
+        expanded: Tensor = self.expand(functional.relu(residual))  # -> (B, T, 2d)
+        return x + expanded
 
 
 class ByteNet(nn.Module):

@@ -125,8 +125,9 @@ class FaceNet(nn.Module):
         modules = nn.Sequential()
         channels = 192
         for name, widths in INCEPTION.items():
-            modules.add_module(name, Inception(channels, widths))
-            channels = modules[-1].out_channels
+            module = Inception(channels, widths)
+            modules.add_module(name, module)
+            channels = module.out_channels
         self.inception = modules
         self.embedding = nn.Linear(channels, width)
         for layer in self.modules():

@@ -67,7 +67,7 @@ class SLayer(nn.Module):
         # too, it would answer to its own noise alone.
         self.strengthen(torch.arange(PLANES), torch.rand(self.a.shape) ** 4, amount=amount)
         with torch.no_grad():
-            self.b *= _UNTRAINED_INHIBITION
+            self.b.mul_(_UNTRAINED_INHIBITION)
 
     def inhibition(self, u: Tensor) -> Tensor:
         """Give the inhibiting cells: in each field, the root of the mean square of all planes."""
