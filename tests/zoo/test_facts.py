@@ -108,6 +108,15 @@ def test_the_smallest_input_passes_and_grey_and_other_classes_too(name):
     assert logits_shape(network, 2, 1, *sides) == (2, 7)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if model_entry(name).task in ("embedding", "sequence")]
+)
+def test_the_output_is_as_wide_as_it_is_asked_to_be(name):
+    entry = model_entry(name)
+    for width, network in ((entry.num_classes, on_meta(name)), (7, on_meta(name, num_classes=7))):
+        assert network(*inputs_on_meta(entry)).shape[-1] == width
+
+
 @pytest.mark.parametrize("name", ["alexnet", "densenet121", "googlenet", "vgg16"])
 def test_no_smaller_input_would_pass(name):
     network = on_meta(name)
