@@ -127,8 +127,8 @@ def _side(input_size: int) -> int:
 
 @register_model(
     "attention_ocr",
-    paper="Wojna, Gorban, Lee, Murphy, Yu, Li and Ibarz: Attention-based Extraction of Structured "
-    "Information from Street View Imagery, arXiv 1704.03549, ICDAR 2017",
+    paper="Wojna et al.: Attention-based Extraction of Structured Information from Street View "
+    "Imagery, arXiv 1704.03549, ICDAR 2017",
     year=2017,
     input_size=(3, 150, 150),
     min_input_size=27,

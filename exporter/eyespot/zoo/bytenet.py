@@ -116,8 +116,7 @@ def translate(network: ByteNet, source: Tensor, *, begin: int, end: int) -> Tens
 
 @register_model(
     "bytenet",
-    paper="Kalchbrenner, Espeholt, Simonyan, van den Oord, Graves and Kavukcuoglu: Neural Machine "
-    "Translation in Linear Time, arXiv 1610.10099",
+    paper="Kalchbrenner et al.: Neural Machine Translation in Linear Time, arXiv 1610.10099",
     year=2016,
     input_size=(BYTES, 64),
     min_input_size=1,

@@ -84,8 +84,8 @@ def _draw(parameter: Tensor, *, fan_in: int) -> None:
 
 @register_model(
     "lecun1989",
-    paper="LeCun, Boser, Denker, Henderson, Howard, Hubbard and Jackel: Backpropagation Applied "
-    "to Handwritten Zip Code Recognition, Neural Computation 1(4), 1989",
+    paper="LeCun et al.: Backpropagation Applied to Handwritten Zip Code Recognition, Neural "
+    "Computation 1(4), 1989",
     year=1989,
     input_size=(1, 16, 16),
     min_input_size=1,

@@ -35,8 +35,8 @@ class TimeDelayNetwork(nn.Module):
 
 @register_model(
     "tdnn",
-    paper="Waibel, Hanazawa, Hinton, Shikano and Lang: Phoneme Recognition Using Time-Delay "
-    "Neural Networks, IEEE Transactions on Acoustics, Speech and Signal Processing 37(3), 1989",
+    paper="Waibel et al.: Phoneme Recognition Using Time-Delay Neural Networks, IEEE Transactions "
+    "on Acoustics, Speech and Signal Processing 37(3), 1989",
     year=1989,
     input_size=(16, 15),
     # The paper's window; what is shorter has no room for a phoneme to move.

@@ -131,8 +131,7 @@ def generate(network: WaveNet, beginning: Tensor, *, samples: int, seed: int) ->
 
 @register_model(
     "wavenet",
-    paper="van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior and "
-    "Kavukcuoglu: WaveNet: A Generative Model for Raw Audio, arXiv 1609.03499",
+    paper="van den Oord et al.: WaveNet: A Generative Model for Raw Audio, arXiv 1609.03499",
     year=2016,
     input_size=(CODES, 1024),
     min_input_size=1,
