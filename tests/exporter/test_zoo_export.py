@@ -17,11 +17,21 @@ from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.zoo import create_model, list_models, model_entry, preprocessing_for
 
 # With an input small enough for the normal run; the others are giants.
-SMALL = {"lenet5": None, "lenet5_modern": None, "resnet20": None, "mobilenet_v2": 32}
+SMALL = {
+    "lecun1989": None,
+    "lenet5": None,
+    "lenet5_modern": None,
+    "mobilenet_v2": 32,
+    "neocognitron": None,
+    "resnet20": None,
+}
 
 
 def _networks():
     for name in list_models():
+        entry = model_entry(name)
+        if entry.task != "classification" or entry.preprocessing is None:
+            continue
         for preprocessing in (None, "none"):
             # Translating MobileNetV2 takes seconds: once is enough for the normal run.
             is_small = name in SMALL and (name, preprocessing) != ("mobilenet_v2", "none")

@@ -31,9 +31,10 @@ def networks():
 
 def _networks():
     for name in list_models():
-        if model_entry(name).task != "classification":
+        entry = model_entry(name)
+        if entry.task != "classification" or entry.preprocessing is None:
             continue
-        is_giant = name in GIANTS or model_entry(name).parameter_count > 12_000_000
+        is_giant = name in GIANTS or entry.parameter_count > 12_000_000
         marks = [pytest.mark.giant] if is_giant else []
         yield pytest.param(name, marks=marks, id=name)
 

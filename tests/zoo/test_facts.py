@@ -11,12 +11,14 @@ PARAMETER_COUNTS = {
     "alexnet": 61_100_840,
     "densenet121": 7_978_856,
     "googlenet": 6_624_904,
+    "lecun1989": 9_760,
     "lenet5": 60_000,
     "lenet5_modern": 61_706,
     "mobilenet_v2": 3_504_872,
     "resnet18": 11_689_512,
     "resnet20": 269_722,
     "resnet50": 25_557_032,
+    "tdnn": 384 + 120 + 11,
     "vgg16": 138_357_544,
 }
 MODELS = list_models()
@@ -107,6 +109,15 @@ def test_the_smallest_input_passes_and_grey_and_other_classes_too(name):
 
 
 @pytest.mark.parametrize(
+    "name", [name for name in MODELS if model_entry(name).task in ("embedding", "sequence")]
+)
+def test_the_output_is_as_wide_as_it_is_asked_to_be(name):
+    entry = model_entry(name)
+    for width, network in ((entry.num_classes, on_meta(name)), (7, on_meta(name, num_classes=7))):
+        assert network(*inputs_on_meta(entry)).shape[-1] == width
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "alexnet",
@@ -130,9 +141,9 @@ def test_no_smaller_input_would_pass(name):
 def test_random_weights_let_a_signal_through(name):
     torch.manual_seed(0)
     entry = model_entry(name)
-    side = min(entry.input_size[1], 96)
-    network = create_model(name, input_size=side)
-    images = torch.randn(4, entry.input_size[0], side, side, requires_grad=True)
+    channels, *sides = (min(side, 96) for side in entry.input_size)
+    network = create_model(name, input_size=sides[-1])
+    images = torch.randn(4, channels, *sides, requires_grad=True)
     logits = network(images)
     assert 1e-3 < logits.std() < 1e3
     # Two pictures differ by far more than float32 rounds.

@@ -13,8 +13,10 @@ from eyespot.transfer.errors import (
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
 from eyespot.transfer.picture_folder import PictureSplit, load_picture_folder
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
+from eyespot.transfer.triplet_loss import semi_hard_triplets, squared_distances, triplet_loss
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, training_rule
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "RandomAffine",
     "SettingsError",
     "TrainedModel",
+    "TrainedNeocognitron",
     "TrainingResult",
     "TransferError",
     "accuracy",
@@ -38,7 +41,11 @@ __all__ = [
     "map_criterion",
     "predict",
     "save_weights",
+    "semi_hard_triplets",
+    "squared_distances",
     "train",
+    "train_neocognitron",
     "train_zoo_model",
     "training_rule",
+    "triplet_loss",
 ]

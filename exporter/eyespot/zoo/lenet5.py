@@ -82,8 +82,16 @@ class PartialConvolution(nn.Module):
 
     kernel_positions: Tensor
 
-    def __init__(self, connections: tuple[tuple[int, ...], ...], *, kernel_size: int) -> None:
+    def __init__(
+        self,
+        connections: tuple[tuple[int, ...], ...],
+        *,
+        kernel_size: int,
+        stride: int = 1,
+        has_bias: bool = True,
+    ) -> None:
         super().__init__()
+        self.stride = stride
         inputs = 1 + max(max(sources) for sources in connections)
         self.dense_shape = (len(connections), inputs, kernel_size, kernel_size)
         wired = [
@@ -92,14 +100,15 @@ class PartialConvolution(nn.Module):
             for source in sources
         ]
         self.weight = nn.Parameter(torch.empty(len(wired), kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(len(connections)))
+        self.bias = nn.Parameter(torch.empty(len(connections))) if has_bias else None
         # Where each packed kernel goes among targets x inputs kernels. It follows from the table.
         self.register_buffer("kernel_positions", torch.tensor(wired), persistent=False)
         first = 0
         for target, sources in enumerate(connections):
             fan_in = len(sources) * kernel_size**2
             _draw(self.weight[first : first + len(sources)], fan_in=fan_in)
-            _draw(self.bias[target : target + 1], fan_in=fan_in)
+            if self.bias is not None:
+                _draw(self.bias[target : target + 1], fan_in=fan_in)
             first += len(sources)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,7 +119,7 @@ class PartialConvolution(nn.Module):
             0, self.kernel_positions, self.weight
         )  # (60, 5, 5) -> (96, 5, 5)
         return functional.conv2d(
-            x, kernels.view(self.dense_shape), self.bias
+            x, kernels.view(self.dense_shape), self.bias, self.stride
         )  # weight (16, 6, 5, 5)
 
 
