@@ -18,6 +18,7 @@ from eyespot.client.errors import (
     UnimplementedError,
 )
 from eyespot.client.explanation import Explanation
+from eyespot.client.flow_picture import flow_picture
 from eyespot.client.segmentation import ClassShare, Segmentation
 from eyespot.client.values import (
     Classification,
@@ -63,4 +64,5 @@ __all__ = [
     "TensorMetadata",
     "UnavailableError",
     "UnimplementedError",
+    "flow_picture",
 ]
