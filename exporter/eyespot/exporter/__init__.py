@@ -15,7 +15,7 @@ from eyespot.exporter.errors import (
 )
 from eyespot.exporter.export import ExportResult, export
 from eyespot.exporter.inspect import Entry, inspect_entry
-from eyespot.exporter.zoo_export import export_zoo_model
+from eyespot.exporter.zoo_export import export_zoo_model, export_zoo_parts
 
 __all__ = [
     "AddResult",
@@ -35,5 +35,6 @@ __all__ = [
     "check_repository",
     "export",
     "export_zoo_model",
+    "export_zoo_parts",
     "inspect_entry",
 ]

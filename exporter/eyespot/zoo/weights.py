@@ -53,17 +53,24 @@ def weights_origin(module: nn.Module) -> WeightsOrigin | None:
     return _origins.get(module)
 
 
-def load_weights(module: nn.Module, source: str | Path) -> WeightsOrigin:
+def load_weights(
+    module: nn.Module, source: str | Path, *, transform_input: bool | None = None
+) -> WeightsOrigin:
     """Copy weights into a module, all of them or none.
 
     Args:
         module: A network of the zoo, or any other module (which has files only, no names).
         source: A state_dict file (safetensors, or any that `torch.save` wrote; alone or under
             `state_dict` or `model`), or the name of weights that torchvision publishes.
+        transform_input: Whether the network is to re-normalise its input inside, as torchvision's
+            GoogLeNet and Inception were trained to; if not told, only published weights, by name
+            or by hash, turn it on.
 
     Raises:
-        WeightsError: They cannot be found, read or trusted, or do not fit.
+        WeightsError: They cannot be found, read or trusted, or do not fit, or the network does
+            not re-normalise.
     """
+    _require_transform_input(module, transform_input)
     entry = entry_of(module)
     path, asked_for = _locate(entry, source)
     state_dict = read_state_dict(path)
@@ -77,13 +84,33 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsOrigin:
         source=path.name if asked_for is None else asked_for.name,
         sha256=sha256,
         published=None if published is None else published.name,
-        transform_input=published is not None and hasattr(module, "transform_input"),
+        transform_input=hasattr(module, "transform_input")
+        and (published is not None if transform_input is None else transform_input),
         training=read_notes(path),
     )
     if hasattr(module, "transform_input"):
-        module.transform_input = origin.transform_input  # type: ignore[assignment]
+        set_transform_input(module, origin.transform_input)
     _origins[module] = origin
     return origin
+
+
+def set_transform_input(module: nn.Module, transform_input: bool | None) -> None:
+    """Let a network re-normalise its input inside, or not; None leaves it as it is.
+
+    Raises:
+        WeightsError: It has no such switch.
+    """
+    _require_transform_input(module, transform_input)
+    if transform_input is not None:
+        module.transform_input = transform_input  # type: ignore[assignment]
+
+
+def _require_transform_input(module: nn.Module, transform_input: bool | None) -> None:
+    if transform_input is not None and not hasattr(module, "transform_input"):
+        raise WeightsError(
+            f"{type(module).__name__} does not re-normalise its input: transform_input "
+            "(--transform-input) is for torchvision's GoogLeNet and Inception"
+        )
 
 
 def _locate(entry: ModelEntry | None, source: str | Path) -> tuple[Path, PublishedWeights | None]:

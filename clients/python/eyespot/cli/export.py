@@ -76,11 +76,11 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--preprocessing tells the whole rule: it does not go with {given}")
     with showing_progress() as tell:
         tell("loading PyTorch")
-        from eyespot.exporter import ExportError, export_zoo_model
+        from eyespot.exporter import ExportError, export_zoo_parts
         from eyespot.zoo import ZooError
 
         with telling(ExportError, ZooError, PreprocessingError):
-            result = export_zoo_model(
+            results = export_zoo_parts(
                 options.model,
                 repository=options.output,
                 weights=options.weights,
@@ -98,9 +98,10 @@ def run(options: argparse.Namespace) -> int:
                 **({} if options.opset is None else {"opset_version": options.opset}),
             )
     if options.json:
-        print_json(result)
+        print_json(results[0] if len(results) == 1 else results)
     else:
-        _print(result)
+        for result in results:
+            _print(result)
     return 0
 
 
@@ -130,20 +131,19 @@ def _rule(options: argparse.Namespace) -> str | Path | PreprocessingRule | None:
 
 def _changed_rule(options: argparse.Namespace, changes: dict[str, Any]) -> PreprocessingRule:
     """Change the rule that the network would get."""
-    from eyespot.exporter.rule_choice import choose_rule
-    from eyespot.zoo import model_entry, preprocessing_for
+    from eyespot.exporter.zoo_export import choose_rule_for, input_size_of
+    from eyespot.zoo import model_entry
 
-    channels, height, width = model_entry(options.model).input_size
-    if options.input_size is not None:
-        height = width = options.input_size
-    rule = choose_rule(
+    entry = model_entry(options.model)
+    rule = choose_rule_for(
+        entry,
+        input_size_of(entry, in_channels=options.channels, input_size=options.input_size),
         None,
-        preprocessing_for(options.model, options.weights),
-        channels=channels if options.channels is None else options.channels,
-        height=height,
-        width=width,
+        weights=options.weights,
     )
-    assert rule is not None  # every network of the zoo has one
+    if rule is None:
+        given = ", ".join(f"--{name}" for name in changes)
+        raise UsageError(f"{entry.name} takes no picture: {given} changes nothing")
     fields = {"resize": "resize_size", "crop": "crop_size"}
     return dataclasses.replace(
         rule, **{fields.get(name, name): value for name, value in changes.items()}
