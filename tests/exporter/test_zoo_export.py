@@ -9,12 +9,29 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from eyespot.exporter import ExportResult, LabelsError, RepositoryError, export_zoo_model
+from eyespot.exporter import (
+    CaptureError,
+    ExportResult,
+    LabelsError,
+    PreprocessingFitError,
+    RepositoryError,
+    export_zoo_model,
+    export_zoo_parts,
+)
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.saliency.torch_backend import TorchBackend, read_original
-from eyespot.v1.manifest import sha256_of
-from eyespot.v1.preprocessing import PreprocessingRule
-from eyespot.zoo import create_model, list_models, model_entry, preprocessing_for
+from eyespot.v1.manifest import DynamicAxis, sha256_of
+from eyespot.v1.preprocessing import IMAGENET, PreprocessingRule
+from eyespot.zoo import (
+    DeadNetworkError,
+    InputFact,
+    Part,
+    create_model,
+    list_models,
+    model_entry,
+    preprocessing_for,
+    register_model,
+)
 
 # With an input small enough for the normal run; the others are giants.
 SMALL = {"lenet5": None, "lenet5_modern": None, "resnet20": None, "mobilenet_v2": 32}
@@ -162,3 +179,117 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path):
     with pytest.raises(RepositoryError, match="no model name"):
         export_zoo_model("lenet5_modern", repository=repository, model_name="../x")
     assert not repository.exists()
+
+
+class Autoencoder(torch.nn.Module):
+    """Two parts that are exported each on its own."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        flat = channels * size * size
+        self.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(flat, 4))
+        self.decoder = torch.nn.Sequential(
+            torch.nn.Linear(4, flat), torch.nn.Unflatten(1, (channels, size, size))
+        )
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register networks of the tests' own for as long as a test runs."""
+    import eyespot.zoo.registry
+
+    monkeypatch.setattr(eyespot.zoo.registry, "_registry", dict(eyespot.zoo.registry._registry))
+
+    def register(name, builder, **facts):
+        told = {
+            "paper": "None",
+            "year": 2000,
+            "input_size": (3, 8, 10),
+            "min_input_size": 4,
+            "num_classes": 5,
+            "parameter_count": 1,
+            "departures": "None.",
+            "preprocessing": IMAGENET,
+            "macs": 1,
+            "receptive_field": None,
+        }
+        register_model(name, **{**told, **facts})(builder)
+
+    return register
+
+
+def test_parts_become_models_of_their_own(tmp_path, registered):
+    def build(*, num_classes, in_channels, input_size):
+        return Autoencoder(in_channels, input_size)
+
+    registered(
+        "autoencoder",
+        build,
+        input_size=(1, 6, 6),
+        task="image",
+        preprocessing=PreprocessingRule((6, 6), None, "bilinear", "GRAY", (0.5,), (0.5,)),
+        parts=(
+            Part("encoder", (InputFact("image", (1, 6, 6)),), ("code",), lambda net: net.encoder),
+            Part("decoder", (InputFact("code", (4,)),), ("image",), lambda net: net.decoder),
+        ),
+    )
+    encoder, decoder = export_zoo_parts("autoencoder", repository=tmp_path, max_batch_size=2)
+    assert [r.manifest.model_name for r in (encoder, decoder)] == [
+        "autoencoder_encoder",
+        "autoencoder_decoder",
+    ]
+    assert (encoder.manifest.inputs[0].datatype, decoder.manifest.inputs[0].datatype) == (
+        "UINT8",
+        "FP32",
+    )
+    assert encoder.manifest.outputs[0].name == decoder.manifest.inputs[0].name == "code"
+    assert decoder.manifest.outputs[0].shape == ("batch", 1, 6, 6)
+    assert (encoder.manifest.parameter_count, decoder.manifest.parameter_count) == (148, 180)
+    with pytest.raises(CaptureError, match="as autoencoder_encoder, autoencoder_decoder"):
+        export_zoo_model("autoencoder", repository=tmp_path)
+
+
+def test_free_sizes_and_the_rule_follow_the_entry(tmp_path, registered):
+    def build(*, num_classes, in_channels, input_size):
+        return torch.nn.Conv2d(in_channels, num_classes, 3, padding=1)
+
+    registered("maps", build, task="segmentation", dynamic_axes={2: "height", 3: "width"})
+    result = export_zoo_model("maps", repository=tmp_path, max_batch_size=2)
+    manifest = result.manifest
+    assert manifest.inputs[0].shape == ("batch", "height", "width", 3)
+    assert manifest.dynamic_axes == (DynamicAxis("height", 4, 8), DynamicAxis("width", 4, 10))
+    rule = manifest.preprocessing
+    assert (rule.resize_size, rule.crop_size, rule.mean) == (None, None, IMAGENET.mean)
+
+
+def test_symbols_are_drawn_below_their_number(tmp_path, registered):
+    def build(*, num_classes, in_channels, input_size):
+        return torch.nn.Sequential(
+            torch.nn.Embedding(in_channels, 8), torch.nn.Linear(8, num_classes)
+        )
+
+    registered(
+        "codes",
+        build,
+        task="sequence",
+        input_size=(6, 9),
+        min_input_size=1,
+        preprocessing=None,
+        parts=(Part("", (InputFact("codes", ("time",), "INT64", 6),), ("logits",)),),
+    )
+    manifest = export_zoo_model("codes", repository=tmp_path, max_batch_size=2).manifest
+    assert (manifest.symbols, manifest.gradient_node) == ({"codes": 6}, None)
+    assert manifest.dynamic_axes == (DynamicAxis("time", 1, 9),)
+    with pytest.raises(PreprocessingFitError, match="takes no picture"):
+        export_zoo_model("codes", repository=tmp_path, preprocessing="imagenet")
+
+
+def test_a_dead_network_is_not_exported(tmp_path, registered):
+    class Dead(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((1, 2, 3))[:, None] * 0 + torch.ones(1, 5)
+
+    registered("dead", lambda **_: Dead())
+    with pytest.raises(DeadNetworkError):
+        export_zoo_model("dead", repository=tmp_path / "repository", preprocessing="none")
+    assert not (tmp_path / "repository").exists()

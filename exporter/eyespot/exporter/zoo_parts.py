@@ -112,13 +112,13 @@ def _part(entry: ModelEntry, part: Part, input_size: tuple[int, ...]) -> PartToE
 
 
 def _resized(fact: InputFact, own: tuple[int, ...], asked: tuple[int, ...]) -> InputFact:
-    """Give an input the size that was asked for, where it is the network's own."""
+    """Give an input the size, or the symbols, that were asked for, where it has the network's."""
+    if fact.upper == own[0]:
+        return dataclasses.replace(fact, upper=asked[0])
     if len(fact.shape) != len(own) or fact.datatype != "FP32":
         return fact
-    pairs = zip(fact.shape, own, strict=True)
-    if any(isinstance(size, int) and size != there for size, there in pairs):
+    if any(isinstance(a, int) and a != b for a, b in zip(fact.shape, own, strict=True)):
         return fact
-    shape = tuple(
-        size if isinstance(size, str) else new for size, new in zip(fact.shape, asked, strict=True)
-    )
+    pairs = zip(fact.shape, asked, strict=True)
+    shape = tuple(size if isinstance(size, str) else new for size, new in pairs)
     return dataclasses.replace(fact, shape=shape)
