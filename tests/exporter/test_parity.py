@@ -11,6 +11,7 @@ import eyespot.exporter.onnx_file
 from eyespot.exporter import ParityError, export
 from eyespot.exporter.parity import Batch, batch_sizes, check_is_original, measure, random_batches
 from eyespot.v1.manifest import TensorSpec
+from eyespot.zoo import enliven
 
 ROWS = Batch("random", (np.float32([[1, 0, 0], [0, 4, 0]]),))
 
@@ -118,27 +119,63 @@ def test_random_rows_fill_the_range_and_differ(datatype, low, high):
     assert not np.array_equal(one.inputs[0], other[0].inputs[0])
 
 
+def scaled(name, factor):
+    """Spoil a weight of the graph."""
+
+    def spoil(model: onnx.ModelProto) -> None:
+        weight = next(w for w in model.graph.initializer if w.name == name)
+        spoilt = (numpy_helper.to_array(weight) * factor).astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(spoilt, weight.name))
+
+    return spoil
+
+
+class NormFirst(nn.Module):
+    """A batch norm with no convolution before it that the translation could merge it into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.conv = nn.Conv2d(3, 5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.conv(self.norm(x))).mean((2, 3))
+
+
+def with_epsilon(model: onnx.ModelProto) -> None:
+    """Give the batch norm another epsilon."""
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "epsilon":
+                attribute.f = 1e-3
+                return
+    raise AssertionError("the graph has no batch norm")
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda weight: weight * 1.001, r"output 'logits' at batch 1 \(random\) differs by"),
-        (lambda weight: weight * np.nan, "not finite in ONNX Runtime"),
+        (scaled("conv.weight", 1.001), r"output 'logits' at batch 1 \(random\) differs by"),
+        (scaled("conv.weight", np.nan), "not finite in ONNX Runtime"),
+        (scaled("norm.running_mean", 0.9), "differs by"),
+        (scaled("conv.bias", 0), "differs by"),  # as in PyTorch's issue 166797
+        (with_epsilon, "differs by"),
     ],
 )
 def test_a_broken_translation_is_caught_and_leaves_nothing(
-    tmp_path, monkeypatch, make_net, sample, walk, spoil, told
+    tmp_path, monkeypatch, walk, spoil, told
 ):
     whole = eyespot.exporter.onnx_file._strip
 
     def strip_and_spoil(model: onnx.ModelProto) -> None:
         whole(model)
-        weight = next(w for w in model.graph.initializer if w.name == "conv.weight")
-        spoilt = spoil(numpy_helper.to_array(weight)).astype(np.float32)
-        weight.CopyFrom(numpy_helper.from_array(spoilt, weight.name))
+        spoil(model)
 
     monkeypatch.setattr(eyespot.exporter.onnx_file, "_strip", strip_and_spoil)
+    net = NormFirst().eval()
+    enliven(net, [torch.randn(4, 3, 12, 12)], seed=0)
     with pytest.raises(ParityError, match=told):
-        export(make_net(), sample, repository=tmp_path / "repository", name="net")
+        export(net, torch.zeros(1, 3, 12, 12), repository=tmp_path / "repository", name="net")
     assert walk(tmp_path) == []
 
 

@@ -53,10 +53,10 @@ class Translator(nn.Module):
 
 
 class TwoAnswers(nn.Module):
-    """Mean and spread of each channel, as an encoder has them."""
+    """Mean and spread of each channel; the tracer calls the mean of a mean "mean" itself."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return x.mean((2, 3)), x.var((2, 3))
+        return x.mean((2, 3)) * 2, x.var((2, 3))
 
 
 def seeded(network):
@@ -181,7 +181,7 @@ def test_two_inputs_of_symbols_share_their_time(tmp_path):
 def test_two_outputs_are_compared_one_by_one(tmp_path):
     result = export(
         TwoAnswers(),
-        torch.zeros(1, 3, 4, 4),
+        torch.zeros(1, 3, 4, 2),
         repository=tmp_path,
         name="two",
         task="image",
@@ -196,6 +196,9 @@ def test_two_outputs_are_compared_one_by_one(tmp_path):
     ]
     assert {case.top1_agreement for case in result.manifest.parity.cases} == {None}
     assert [output.name for output in config_of(result).output] == ["mean", "variance"]
+    mean, variance = run_onnx(result, np.float32([[[[1, 3]], [[0, 0]], [[5, 7]]]]).repeat(4, 2))
+    np.testing.assert_allclose(mean, [[4, 0, 12]])
+    np.testing.assert_allclose(variance, [[8 / 7, 0, 8 / 7]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

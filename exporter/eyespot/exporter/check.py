@@ -20,6 +20,7 @@ from eyespot.exporter.parity import (
 from eyespot.exporter.repository import list_models, list_versions
 from eyespot.v1.manifest import (
     CONFIG_FILE,
+    DATA_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     ORIGINAL_FILE,
@@ -176,8 +177,10 @@ class _Examination:
                     f"{file} has changed: SHA-256 {found[:_SHOWN_DIGITS]}..., written as "
                     f"{expected[:_SHOWN_DIGITS]}..."
                 )
-        if MODEL_FILE not in manifest.files:
-            self.reasons.append(f"{MODEL_FILE} has no hash in {MANIFEST_FILE}")
+        for file in (MODEL_FILE, DATA_FILE):
+            is_there = file == MODEL_FILE or (self.folder / file).exists()
+            if is_there and file not in manifest.files:
+                self.reasons.append(f"{file} has no hash in {MANIFEST_FILE}")
         return len(self.reasons) == before
 
     def _open(self) -> bool:

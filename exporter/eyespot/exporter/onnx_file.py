@@ -22,6 +22,10 @@ DEFAULT_OPSET = 18
 _PROTOBUF_LIMIT = 2**31 - 1
 # Room for the graph itself beside the weights.
 _GRAPH_BYTES = 2**24
+# Ends the names of inputs and outputs until what has such a name within the graph is renamed;
+# no name of PyTorch's has such a character.
+_FOR_NOW = "$"
+_INNER = "_inner"
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 
@@ -53,6 +57,7 @@ def write_onnx(
     check_opset(opset_version)
     model = _translate(program, inputs, outputs, opset_version)
     _strip(model)
+    _name_values(model, [spec.name for spec in (*inputs, *outputs)])
     _name_sizes(model, (*inputs, *outputs))
     files: tuple[str, ...] = (MODEL_FILE,)
     if external_data or _weigh(program) > _PROTOBUF_LIMIT - _GRAPH_BYTES:
@@ -92,8 +97,8 @@ def _translate(
                 program,
                 dynamo=True,
                 opset_version=opset_version,
-                input_names=[spec.name for spec in inputs],
-                output_names=[spec.name for spec in outputs],
+                input_names=[spec.name + _FOR_NOW for spec in inputs],
+                output_names=[spec.name + _FOR_NOW for spec in outputs],
                 dynamic_shapes=tuple(
                     {i: size for i, size in enumerate(spec.shape) if isinstance(size, str)}
                     for spec in inputs
@@ -109,6 +114,19 @@ def _translate(
 def _weigh(program: ExportedProgram) -> int:
     """Count the bytes of the weights, without a copy of them."""
     return sum(math.prod(value.shape) * value.itemsize for value in program.state_dict.values())
+
+
+def _name_values(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give inputs and outputs their names; a value or weight within that has one gives way."""
+    renamed = {name + _FOR_NOW: name for name in names} | {name: name + _INNER for name in names}
+    graphs = [model.graph]
+    for node in _nodes(model):
+        node.input[:] = [renamed.get(value, value) for value in node.input]
+        node.output[:] = [renamed.get(value, value) for value in node.output]
+        graphs.extend(graph for a in node.attribute for graph in (a.g, *a.graphs))
+    for graph in graphs:
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = renamed.get(value.name, value.name)
 
 
 def _name_sizes(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -155,6 +156,7 @@ def _require_fit(module: nn.Module, state_dict: StateDict, file_name: str) -> No
         _listed("missing", missing),
         _listed("unexpected", unexpected),
         _listed("of another shape", reshaped.values()),
+        _listed("nearest", _nearest(own, state_dict, missing, unexpected)),
     ]
     if any(differences):
         advice = "" if missing or unexpected else _advice(own, state_dict, set(reshaped))
@@ -162,6 +164,19 @@ def _require_fit(module: nn.Module, state_dict: StateDict, file_name: str) -> No
             f"{file_name} does not fit this network. {'. '.join(filter(None, differences))}. "
             + (advice or "Give the file's own network, num_classes, in_channels and input_size")
         )
+
+
+def _nearest(
+    own: StateDict, state_dict: StateDict, missing: Sequence[str], unexpected: Sequence[str]
+) -> list[str]:
+    """Say which names of the file may stand for the first that are missing."""
+    found = []
+    for name in missing[:_SHOWN]:
+        for close in difflib.get_close_matches(name, unexpected, n=1):
+            there, here = _shape(state_dict[close].shape), _shape(own[name].shape)
+            shapes = "" if there == here else f" ({there} there, {here} here)"
+            found.append(f"{name} may be {close} in the file{shapes}")
+    return found
 
 
 def _advice(own: StateDict, state_dict: StateDict, reshaped: set[str]) -> str:
