@@ -126,6 +126,19 @@ def test_add_takes_any_onnx_file(run, tiny_repository, tmp_path):
     assert "no: there is no PyTorch original" in ran.out
 
 
+def test_flags_of_the_export_reach_it(run, tmp_path):
+    words = ["export", "lenet5_modern", "--output", tmp_path, "--max-batch-size", "1"]
+    ran = run(*words, "--external-data", "--json")
+    assert ran.code == 0
+    assert "model.onnx.data" in ran.json["manifest"]["files"]
+    ran = run(*words, "--transform-input")
+    assert ran.code == 1
+    assert "does not re-normalise its input" in ran.err
+    ran = run(*words, "--input-size", "15")
+    assert ran.code == 1
+    assert "lenet5_modern's input_size must be at least 16, found 15" in ran.err
+
+
 def test_all_or_one(run, tmp_path):
     for words in ([], ["lenet5", "--all"], ["--all", "--weights", "x", "--no-transform-input"]):
         ran = run("export", *words, "--output", tmp_path)

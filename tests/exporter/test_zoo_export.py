@@ -20,12 +20,13 @@ from eyespot.exporter import (
 )
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.saliency.torch_backend import TorchBackend, read_original
-from eyespot.v1.manifest import DynamicAxis, sha256_of
+from eyespot.v1.manifest import DynamicAxis, read_manifest, sha256_of
 from eyespot.v1.preprocessing import IMAGENET, PreprocessingRule
 from eyespot.zoo import (
     DeadNetworkError,
     InputFact,
     Part,
+    WeightsError,
     create_model,
     list_models,
     model_entry,
@@ -184,12 +185,12 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path):
 class Autoencoder(torch.nn.Module):
     """Two parts that are exported each on its own."""
 
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, channels: int, size: int, *, code: int) -> None:
         super().__init__()
         flat = channels * size * size
-        self.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(flat, 4))
+        self.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(flat, code))
         self.decoder = torch.nn.Sequential(
-            torch.nn.Linear(4, flat), torch.nn.Unflatten(1, (channels, size, size))
+            torch.nn.Linear(code, flat), torch.nn.Unflatten(1, (channels, size, size))
         )
 
 
@@ -220,12 +221,13 @@ def registered(monkeypatch):
 
 def test_parts_become_models_of_their_own(tmp_path, registered):
     def build(*, num_classes, in_channels, input_size):
-        return Autoencoder(in_channels, input_size)
+        return Autoencoder(in_channels, input_size, code=num_classes)
 
     registered(
         "autoencoder",
         build,
         input_size=(1, 6, 6),
+        num_classes=4,
         task="image",
         preprocessing=PreprocessingRule((6, 6), None, "bilinear", "GRAY", (0.5,), (0.5,)),
         parts=(
@@ -245,6 +247,19 @@ def test_parts_become_models_of_their_own(tmp_path, registered):
     assert encoder.manifest.outputs[0].name == decoder.manifest.inputs[0].name == "code"
     assert decoder.manifest.outputs[0].shape == ("batch", 1, 6, 6)
     assert (encoder.manifest.parameter_count, decoder.manifest.parameter_count) == (148, 180)
+    encoder, decoder = export_zoo_parts(
+        "autoencoder",
+        repository=tmp_path,
+        model_name="wide",
+        num_classes=7,
+        input_size=5,
+        max_batch_size=2,
+    )
+    assert (encoder.manifest.model_name, encoder.manifest.inputs[0].shape) == (
+        "wide_encoder",
+        ("batch", 5, 5, 1),
+    )
+    assert decoder.manifest.inputs[0].shape == ("batch", 7)
     with pytest.raises(CaptureError, match="as autoencoder_encoder, autoencoder_decoder"):
         export_zoo_model("autoencoder", repository=tmp_path)
 
@@ -282,6 +297,27 @@ def test_symbols_are_drawn_below_their_number(tmp_path, registered):
     assert manifest.dynamic_axes == (DynamicAxis("time", 1, 9),)
     with pytest.raises(PreprocessingFitError, match="takes no picture"):
         export_zoo_model("codes", repository=tmp_path, preprocessing="imagenet")
+
+
+def test_the_switch_of_the_input_is_written_down(tmp_path, registered):
+    class Switched(torch.nn.Linear):
+        transform_input = False
+
+        def forward(self, x):
+            return super().forward((x * 2 if self.transform_input else x).mean((2, 3)))
+
+    registered("switched", lambda **_: Switched(3, 5))
+    for told in (None, True):
+        result = export_zoo_model(
+            "switched",
+            repository=tmp_path,
+            transform_input=told,
+            preprocessing="none",
+            max_batch_size=1,
+        )
+        assert read_manifest(result.path / "manifest.json").provenance.transform_input is bool(told)
+    with pytest.raises(WeightsError, match="does not re-normalise"):
+        export_zoo_model("lenet5_modern", repository=tmp_path, transform_input=True)
 
 
 def test_a_dead_network_is_not_exported(tmp_path, registered):

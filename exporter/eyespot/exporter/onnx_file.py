@@ -125,8 +125,10 @@ def _name_values(model: onnx.ModelProto, names: Sequence[str]) -> None:
         node.output[:] = [renamed.get(value, value) for value in node.output]
         graphs.extend(graph for a in node.attribute for graph in (a.g, *a.graphs))
     for graph in graphs:
-        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        for value in (*graph.input, *graph.output, *graph.value_info):
             value.name = renamed.get(value.name, value.name)
+        for weight in graph.initializer:
+            weight.name = renamed.get(weight.name, weight.name)
 
 
 def _name_sizes(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:

@@ -106,7 +106,7 @@ def export_zoo_parts(
     """
     entry = model_entry(name)
     size = input_size_of(entry, in_channels=in_channels, input_size=input_size)
-    parts = parts_of(entry, size)
+    parts = parts_of(entry, size, num_classes)
     rule = choose_rule_for(entry, size, preprocessing, weights=weights)
     if isinstance(labels, Path):
         labels = read_labels(labels)

@@ -81,15 +81,19 @@ class PartToExport:
         return (size if isinstance(size, int) else self.usual[size] for size in fact.shape)
 
 
-def parts_of(entry: ModelEntry, input_size: Sequence[int]) -> list[PartToExport]:
+def parts_of(
+    entry: ModelEntry, input_size: Sequence[int], num_classes: int | None = None
+) -> list[PartToExport]:
     """Tell what models a network becomes.
 
     Args:
         entry: Of the network.
         input_size: Of its input, in place of the entry's own.
+        num_classes: The width of what it computes, where one part takes what another gives.
     """
     parts = entry.parts or (_whole(entry),)
-    return [_part(entry, part, tuple(input_size)) for part in parts]
+    width = entry.num_classes if num_classes is None else num_classes
+    return [_part(entry, part, tuple(input_size), width) for part in parts]
 
 
 def _whole(entry: ModelEntry) -> Part:
@@ -98,8 +102,13 @@ def _whole(entry: ModelEntry) -> Part:
     return Part("", (InputFact(INPUT, shape),), (OUTPUT_NAMES[entry.task],))
 
 
-def _part(entry: ModelEntry, part: Part, input_size: tuple[int, ...]) -> PartToExport:
-    facts = tuple(_resized(fact, entry.input_size, input_size) for fact in part.inputs)
+def _part(entry: ModelEntry, part: Part, input_size: tuple[int, ...], width: int) -> PartToExport:
+    facts = tuple(
+        dataclasses.replace(fact, shape=(width,))
+        if fact.shape == (entry.num_classes,)
+        else _resized(fact, entry.input_size, input_size)
+        for fact in part.inputs
+    )
     is_picture = len(facts) == 1 and len(facts[0].shape) == 3 and facts[0].datatype == "FP32"
     places = {"height": -2}
     names = {size for fact in facts for size in fact.shape if isinstance(size, str)}
