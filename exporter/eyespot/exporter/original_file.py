@@ -21,17 +21,25 @@ def save_original(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def open_original(path: Path, *, gradient_node: str | None) -> Run:
-    """Open a captured program through the server's own door, which refuses pickles and code.
+def read_program(path: Path) -> ExportedProgram:
+    """Read a captured program through the server's own door, which refuses pickles and code.
 
     Raises:
-        OriginalError: The file is damaged, holds more than weights and a graph, or has no
-            such node for gradients to begin at.
+        OriginalError: The file is not there, is damaged, or holds more than weights and a graph.
     """
     try:
-        program = read_original(path)
+        return read_original(path)
     except SaliencyError as error:
         raise OriginalError(str(error)) from error
+
+
+def open_original(path: Path, *, gradient_node: str | None) -> Run:
+    """Read a captured program and make a function on arrays of it.
+
+    Raises:
+        OriginalError: It cannot be read, or has no such node for gradients to begin at.
+    """
+    program = read_program(path)
     if gradient_node is not None:
         _check_gradient_node(program, gradient_node)
     with silenced():
