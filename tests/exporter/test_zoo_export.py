@@ -15,6 +15,7 @@ from eyespot.exporter import (
     LabelsError,
     PreprocessingFitError,
     RepositoryError,
+    check_repository,
     export_zoo_model,
     export_zoo_parts,
 )
@@ -35,16 +36,35 @@ from eyespot.zoo import (
 )
 
 # With an input small enough for the normal run; the others are giants.
-SMALL = {"lenet5": None, "lenet5_modern": None, "resnet20": None, "mobilenet_v2": 32}
+SMALL = {
+    "article_example": None,
+    "conv_vae": None,
+    "lecun1989": None,
+    "lenet5": None,
+    "lenet5_modern": None,
+    "mobilenet_v2": 32,
+    "resnet20": None,
+    "tdnn": None,
+}
 
 
-def _networks():
+def _classifiers():
     for name in list_models():
+        if model_entry(name).task != "classification":
+            continue
         for preprocessing in (None, "none"):
+            if preprocessing is None and model_entry(name).preprocessing is None:
+                continue
             # Translating MobileNetV2 takes seconds: once is enough for the normal run.
             is_small = name in SMALL and (name, preprocessing) != ("mobilenet_v2", "none")
             marks = () if is_small else pytest.mark.giant
             yield pytest.param(name, preprocessing, marks=marks)
+
+
+def _others():
+    for name in list_models():
+        if model_entry(name).task != "classification":
+            yield pytest.param(name, marks=() if name in SMALL else pytest.mark.giant)
 
 
 def _gradients_by_autograd(module, result: ExportResult, rows, targets):
@@ -60,7 +80,7 @@ def _gradients_by_autograd(module, result: ExportResult, rows, targets):
     return logits.detach().numpy(), gradients.numpy()
 
 
-@pytest.mark.parametrize(("name", "preprocessing"), list(_networks()))
+@pytest.mark.parametrize(("name", "preprocessing"), list(_classifiers()))
 def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     size = SMALL.get(name)
     result = export_zoo_model(
@@ -70,7 +90,6 @@ def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     assert (manifest.preprocessing is None) == (preprocessing == "none")
     assert manifest.provenance.architecture == name
     assert manifest.provenance.year == model_entry(name).year
-    assert manifest.parameter_count == model_entry(name).parameter_count
     assert max(case.max_rel_diff for case in manifest.parity.cases) < 1e-4
     assert min(case.top1_agreement for case in manifest.parity.cases) == 1
 
@@ -80,19 +99,31 @@ def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
         prefix = "network."
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     module.load_state_dict(weights, strict=False)
+    assert manifest.parameter_count == sum(value.numel() for value in module.parameters())
     generator = np.random.default_rng(1)
-    shape = (3, *manifest.inputs[0].shape[1:])
+    usual = {axis.name: axis.example for axis in manifest.dynamic_axes}
+    shape = (3, *(usual.get(length, length) for length in manifest.inputs[0].shape[1:]))
     if preprocessing == "none":
         rows = generator.standard_normal(shape, np.float32)
     else:
         rows = generator.integers(0, 256, shape, np.uint8)
-    targets = np.array([0, 7, 3])
+    targets = np.array([0, 7, 3]) % manifest.outputs[0].shape[1]
     logits, expected = _gradients_by_autograd(module, result, rows, targets)
     backend = TorchBackend.load(result.path / "original.pt2", gradient_node=manifest.gradient_node)
     found = backend.gradients(rows, targets, score="logit")
     assert np.array_equal(found.logits, logits)
     assert np.array_equal(found.gradients, expected)
     assert np.abs(expected).max() > 0
+
+
+@pytest.mark.parametrize("name", list(_others()))
+def test_artefacts_of_other_tasks_agree(tmp_path, name):
+    results = export_zoo_parts(name, repository=tmp_path, max_batch_size=2)
+    assert len(results) == max(1, len(model_entry(name).parts))
+    for result in results:
+        assert result.manifest.task == model_entry(name).task
+        assert max(case.max_rel_diff for case in result.manifest.parity.cases) < 1e-4
+    assert all(checked.ok for checked in check_repository(tmp_path))
 
 
 def test_the_wrapped_module_is_the_network_on_normalised_pixels():
