@@ -29,8 +29,9 @@ def repository(tmp_path_factory):
 def test_models_are_listed(run):
     ran = run("models")
     [lenet5] = [line for line in ran.out.splitlines() if line.startswith("lenet5 ")]
-    assert lenet5.split()[:6] == ["lenet5", "60,000", "(1,", "32,", "32)", "1998"]
-    assert lenet5.endswith("LeCun, Bottou, Bengio and Haffner")
+    words = ["lenet5", "classification", "60,000", "416", "k", "1x32x32", "1998"]
+    assert lenet5.split()[:7] == words
+    assert lenet5.endswith("LeCun et al.")
     assert max(map(len, ran.out.splitlines())) <= 100
 
 
@@ -39,6 +40,16 @@ def test_models_in_json(run):
     assert by_name["resnet18"]["parameter_count"] == 11_689_512
     assert by_name["lenet5"]["input_size"] == [1, 32, 32]
     assert by_name["lenet5"]["year"] == 1998
+    assert by_name["lenet5"]["departures"]
+    assert by_name["lenet5"]["paper"].startswith("LeCun, Bottou, Bengio and Haffner: Gradient-")
+    vgg16 = by_name["vgg16"]
+    assert (vgg16["task"], vgg16["models"], vgg16["dynamic_axes"]) == (
+        "classification",
+        ["vgg16"],
+        [],
+    )
+    assert vgg16["macs"] == 15_470_264_320  # 3x3 convolutions and three full layers, by hand
+    assert vgg16["receptive_field"] == 212  # Araujo, Norris and Sim, 2019
 
 
 def test_inspect_tells_what_the_export_was_told(run, repository):
@@ -113,6 +124,63 @@ def test_add_takes_any_onnx_file(run, tiny_repository, tmp_path):
     assert "without saliency" in ran.out
     ran = run("inspect", tmp_path / "models" / "twice")
     assert "no: there is no PyTorch original" in ran.out
+
+
+def test_flags_of_the_export_reach_it(run, tmp_path):
+    words = ["export", "lenet5_modern", "--output", tmp_path, "--max-batch-size", "1"]
+    ran = run(*words, "--external-data", "--json")
+    assert ran.code == 0
+    assert "model.onnx.data" in ran.json["manifest"]["files"]
+    ran = run(*words, "--transform-input")
+    assert ran.code == 1
+    assert "does not re-normalise its input" in ran.err
+    ran = run(*words, "--input-size", "15")
+    assert ran.code == 1
+    assert "lenet5_modern's input_size must be at least 16, found 15" in ran.err
+
+
+def test_all_or_one(run, tmp_path):
+    for words in ([], ["lenet5", "--all"], ["--all", "--weights", "x", "--no-transform-input"]):
+        ran = run("export", *words, "--output", tmp_path)
+        assert ran.code == 2
+    assert "--weights, --transform-input is for one MODEL" in ran.err
+
+
+def test_every_network_is_a_row_and_a_failure_stops_none(run, tmp_path, monkeypatch):
+    import eyespot.exporter.whole_zoo
+
+    class BrokenError(Exception):
+        """Not one that the exporter knows."""
+
+    def export(name, **options):
+        if name == "lenet5":
+            raise BrokenError("its reason")
+        return real(name, **options)
+
+    real = eyespot.exporter.whole_zoo.export_zoo_parts
+    monkeypatch.setattr(eyespot.exporter.whole_zoo, "export_zoo_parts", export)
+    monkeypatch.setattr(
+        eyespot.exporter.whole_zoo, "list_models", lambda: ["lenet5", "lenet5_modern"]
+    )
+    words = ["export", "--all", "--output", tmp_path, "--seed", "3", "--max-batch-size", "2"]
+    ran = run(*words, "--json")
+    assert ran.code == 1
+    broken, whole = ran.json
+    assert (broken["reason"], broken["models"], broken["max_abs_diff"]) == ("its reason", [], None)
+    assert (whole["name"], whole["reason"]) == ("lenet5_modern", None)
+    assert (whole["parameter_count"], whole["opset_version"]) == (61_706, 18)
+    graph = tmp_path / "lenet5_modern" / "1" / "model.onnx"
+    assert whole["size_bytes"] == graph.stat().st_size
+    assert 0 < whole["max_rel_diff"] < 1e-4
+    assert whole["export_seconds"] > 0
+    # PyTorch alone takes more than this, and the network nothing beside it.
+    assert 2**26 < whole["peak_bytes"] < 2**34
+
+    ran = run(*words, "--force")
+    assert ran.code == 1
+    assert ran.out.splitlines()[0].split()[:3] == ["NAME", "PARAMETERS", "SECONDS"]
+    assert ran.out.splitlines()[2].split()[:2] == ["lenet5_modern", "61,706"]
+    assert ran.out.splitlines()[-2:] == ["FAILED  lenet5: its reason", "2 networks, 1 failed"]
 
 
 def test_an_unknown_network_suggests_the_nearest(run, tmp_path):

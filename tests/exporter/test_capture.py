@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from eyespot.exporter.capture import capture, find_gradient_node, input_node
+from eyespot.exporter.capture import capture, find_gradient_node, input_nodes
 from eyespot.exporter.errors import CaptureError
 
 SAMPLE = torch.zeros(1, 3, 8, 8)
@@ -94,9 +94,19 @@ class Pair(Head):
         return super().forward(x), x
 
 
-class Maps(Head):
+class Named(Head):
     def forward(self, x):
-        return x * 2
+        return {"logits": super().forward(x)}
+
+
+class GivesItsInput(Head):
+    def forward(self, x):
+        return x
+
+
+class Whole(Head):
+    def forward(self, x):
+        return super().forward(x).int()
 
 
 class NoRows(Head):
@@ -123,7 +133,9 @@ class Fails(Head):
         (FixedBatch, "batch"),
         (Branching, "cannot be captured"),
         (Pair, "one tensor"),
-        (Maps, r"\(batch, classes\) is expected"),
+        (Named, "one tensor"),
+        (GivesItsInput, "gives its input back"),
+        (Whole, "torch.int32: float32 is expected"),
         (NoRows, "first size must be dynamic"),
         (Fails, "a mistake of the module's own"),
     ],
@@ -157,7 +169,8 @@ def test_gradients_begin_at_the_cast_or_at_the_input():
             return super().forward(image.float() / 255)
 
     program = capture(Cast().eval(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    (user,) = input_node(program).users
+    (node,) = input_nodes(program)
+    (user,) = node.users
     assert find_gradient_node(program) == user.name
     assert find_gradient_node(capture(Head().eval(), SAMPLE)) == "x"
 

@@ -9,34 +9,63 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from eyespot.exporter import ExportResult, LabelsError, RepositoryError, export_zoo_model
+from eyespot.exporter import (
+    CaptureError,
+    ExportResult,
+    LabelsError,
+    PreprocessingFitError,
+    RepositoryError,
+    check_repository,
+    export_zoo_model,
+    export_zoo_parts,
+)
 from eyespot.exporter.preprocessed import Preprocessed
-from eyespot.saliency.torch_backend import TorchBackend
-from eyespot.v1.manifest import sha256_of
-from eyespot.v1.preprocessing import PreprocessingRule
-from eyespot.zoo import create_model, list_models, model_entry, preprocessing_for
+from eyespot.saliency.torch_backend import TorchBackend, read_original
+from eyespot.v1.manifest import DynamicAxis, read_manifest, sha256_of
+from eyespot.v1.preprocessing import IMAGENET, PreprocessingRule
+from eyespot.zoo import (
+    DeadNetworkError,
+    InputFact,
+    Part,
+    WeightsError,
+    create_model,
+    list_models,
+    model_entry,
+    preprocessing_for,
+    register_model,
+)
 
 # With an input small enough for the normal run; the others are giants.
 SMALL = {
+    "article_example": None,
+    "conv_vae": None,
     "lecun1989": None,
     "lenet5": None,
     "lenet5_modern": None,
     "mobilenet_v2": 32,
     "neocognitron": None,
     "resnet20": None,
+    "tdnn": None,
 }
 
 
-def _networks():
+def _classifiers():
     for name in list_models():
-        entry = model_entry(name)
-        if entry.task != "classification" or entry.preprocessing is None:
+        if model_entry(name).task != "classification":
             continue
         for preprocessing in (None, "none"):
+            if preprocessing is None and model_entry(name).preprocessing is None:
+                continue
             # Translating MobileNetV2 takes seconds: once is enough for the normal run.
             is_small = name in SMALL and (name, preprocessing) != ("mobilenet_v2", "none")
             marks = () if is_small else pytest.mark.giant
             yield pytest.param(name, preprocessing, marks=marks)
+
+
+def _others():
+    for name in list_models():
+        if model_entry(name).task != "classification":
+            yield pytest.param(name, marks=() if name in SMALL else pytest.mark.giant)
 
 
 def _gradients_by_autograd(module, result: ExportResult, rows, targets):
@@ -52,7 +81,7 @@ def _gradients_by_autograd(module, result: ExportResult, rows, targets):
     return logits.detach().numpy(), gradients.numpy()
 
 
-@pytest.mark.parametrize(("name", "preprocessing"), list(_networks()))
+@pytest.mark.parametrize(("name", "preprocessing"), list(_classifiers()))
 def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     size = SMALL.get(name)
     result = export_zoo_model(
@@ -62,26 +91,40 @@ def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     assert (manifest.preprocessing is None) == (preprocessing == "none")
     assert manifest.provenance.architecture == name
     assert manifest.provenance.year == model_entry(name).year
-    assert manifest.parameter_count == model_entry(name).parameter_count
     assert max(case.max_rel_diff for case in manifest.parity.cases) < 1e-4
     assert min(case.top1_agreement for case in manifest.parity.cases) == 1
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = create_model(name, input_size=size)
+    module = create_model(name, input_size=size)
+    weights = read_original(result.path / "original.pt2").state_dict
+    if preprocessing is None:
+        prefix = "network."
+        weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    module.load_state_dict(weights, strict=False)
+    assert manifest.parameter_count == sum(value.numel() for value in module.parameters())
     generator = np.random.default_rng(1)
-    shape = (3, *manifest.inputs[0].shape[1:])
+    usual = {axis.name: axis.example for axis in manifest.dynamic_axes}
+    shape = (3, *(usual.get(length, length) for length in manifest.inputs[0].shape[1:]))
     if preprocessing == "none":
         rows = generator.standard_normal(shape, np.float32)
     else:
         rows = generator.integers(0, 256, shape, np.uint8)
-    targets = np.array([0, 7, 3])
+    targets = np.array([0, 7, 3]) % manifest.outputs[0].shape[1]
     logits, expected = _gradients_by_autograd(module, result, rows, targets)
     backend = TorchBackend.load(result.path / "original.pt2", gradient_node=manifest.gradient_node)
     found = backend.gradients(rows, targets, score="logit")
     assert np.array_equal(found.logits, logits)
     assert np.array_equal(found.gradients, expected)
     assert np.abs(expected).max() > 0
+
+
+@pytest.mark.parametrize("name", list(_others()))
+def test_artefacts_of_other_tasks_agree(tmp_path, name):
+    results = export_zoo_parts(name, repository=tmp_path, max_batch_size=2)
+    assert len(results) == max(1, len(model_entry(name).parts))
+    for result in results:
+        assert result.manifest.task == model_entry(name).task
+        assert max(case.max_rel_diff for case in result.manifest.parity.cases) < 1e-4
+    assert all(checked.ok for checked in check_repository(tmp_path))
 
 
 def test_the_wrapped_module_is_the_network_on_normalised_pixels():
@@ -169,3 +212,152 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path):
     with pytest.raises(RepositoryError, match="no model name"):
         export_zoo_model("lenet5_modern", repository=repository, model_name="../x")
     assert not repository.exists()
+
+
+class Autoencoder(torch.nn.Module):
+    """Two parts that are exported each on its own."""
+
+    def __init__(self, channels: int, size: int, *, code: int) -> None:
+        super().__init__()
+        flat = channels * size * size
+        self.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(flat, code))
+        self.decoder = torch.nn.Sequential(
+            torch.nn.Linear(code, flat), torch.nn.Unflatten(1, (channels, size, size))
+        )
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register networks of the tests' own for as long as a test runs."""
+    import eyespot.zoo.registry
+
+    monkeypatch.setattr(eyespot.zoo.registry, "_registry", dict(eyespot.zoo.registry._registry))
+
+    def register(name, builder, **facts):
+        told = {
+            "paper": "None",
+            "year": 2000,
+            "input_size": (3, 8, 10),
+            "min_input_size": 4,
+            "num_classes": 5,
+            "parameter_count": 1,
+            "departures": "None.",
+            "preprocessing": IMAGENET,
+            "macs": 1,
+            "receptive_field": None,
+        }
+        register_model(name, **{**told, **facts})(builder)
+
+    return register
+
+
+def test_parts_become_models_of_their_own(tmp_path, registered):
+    def build(*, num_classes, in_channels, input_size):
+        return Autoencoder(in_channels, input_size, code=num_classes)
+
+    registered(
+        "autoencoder",
+        build,
+        input_size=(1, 6, 6),
+        num_classes=4,
+        task="image",
+        preprocessing=PreprocessingRule((6, 6), None, "bilinear", "GRAY", (0.5,), (0.5,)),
+        parts=(
+            Part("encoder", (InputFact("image", (1, 6, 6)),), ("code",), lambda net: net.encoder),
+            Part("decoder", (InputFact("code", (4,)),), ("image",), lambda net: net.decoder),
+        ),
+    )
+    encoder, decoder = export_zoo_parts("autoencoder", repository=tmp_path, max_batch_size=2)
+    assert [r.manifest.model_name for r in (encoder, decoder)] == [
+        "autoencoder_encoder",
+        "autoencoder_decoder",
+    ]
+    assert (encoder.manifest.inputs[0].datatype, decoder.manifest.inputs[0].datatype) == (
+        "UINT8",
+        "FP32",
+    )
+    assert encoder.manifest.outputs[0].name == decoder.manifest.inputs[0].name == "code"
+    assert decoder.manifest.outputs[0].shape == ("batch", 1, 6, 6)
+    assert (encoder.manifest.parameter_count, decoder.manifest.parameter_count) == (148, 180)
+    encoder, decoder = export_zoo_parts(
+        "autoencoder",
+        repository=tmp_path,
+        model_name="wide",
+        num_classes=7,
+        input_size=5,
+        max_batch_size=2,
+    )
+    assert (encoder.manifest.model_name, encoder.manifest.inputs[0].shape) == (
+        "wide_encoder",
+        ("batch", 5, 5, 1),
+    )
+    assert decoder.manifest.inputs[0].shape == ("batch", 7)
+    with pytest.raises(CaptureError, match="as autoencoder_encoder, autoencoder_decoder"):
+        export_zoo_model("autoencoder", repository=tmp_path)
+
+
+def test_free_sizes_and_the_rule_follow_the_entry(tmp_path, registered):
+    def build(*, num_classes, in_channels, input_size):
+        return torch.nn.Conv2d(in_channels, num_classes, 3, padding=1)
+
+    registered("maps", build, task="segmentation", dynamic_axes={2: "height", 3: "width"})
+    result = export_zoo_model("maps", repository=tmp_path, max_batch_size=2)
+    manifest = result.manifest
+    assert manifest.inputs[0].shape == ("batch", "height", "width", 3)
+    assert manifest.dynamic_axes == (DynamicAxis("height", 4, 8), DynamicAxis("width", 4, 10))
+    rule = manifest.preprocessing
+    assert (rule.resize_size, rule.crop_size, rule.mean) == (None, None, IMAGENET.mean)
+
+
+def test_symbols_are_drawn_below_their_number(tmp_path, registered):
+    def build(*, num_classes, in_channels, input_size):
+        return torch.nn.Sequential(
+            torch.nn.Embedding(in_channels, 8), torch.nn.Linear(8, num_classes)
+        )
+
+    registered(
+        "codes",
+        build,
+        task="sequence",
+        input_size=(6, 9),
+        min_input_size=1,
+        preprocessing=None,
+        parts=(Part("", (InputFact("codes", ("time",), "INT64", 6),), ("logits",)),),
+    )
+    manifest = export_zoo_model("codes", repository=tmp_path, max_batch_size=2).manifest
+    assert (manifest.symbols, manifest.gradient_node) == ({"codes": 6}, None)
+    assert manifest.dynamic_axes == (DynamicAxis("time", 1, 9),)
+    with pytest.raises(PreprocessingFitError, match="takes no picture"):
+        export_zoo_model("codes", repository=tmp_path, preprocessing="imagenet")
+
+
+def test_the_switch_of_the_input_is_written_down(tmp_path, registered):
+    class Switched(torch.nn.Linear):
+        transform_input = False
+
+        def forward(self, x):
+            return super().forward((x * 2 if self.transform_input else x).mean((2, 3)))
+
+    registered("switched", lambda **_: Switched(3, 5))
+    for told in (None, True):
+        result = export_zoo_model(
+            "switched",
+            repository=tmp_path,
+            transform_input=told,
+            preprocessing="none",
+            max_batch_size=1,
+        )
+        assert read_manifest(result.path / "manifest.json").provenance.transform_input is bool(told)
+    with pytest.raises(WeightsError, match="does not re-normalise"):
+        export_zoo_model("lenet5_modern", repository=tmp_path, transform_input=True)
+
+
+def test_a_dead_network_is_not_exported(tmp_path, registered):
+    class Dead(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((1, 2, 3))[:, None] * 0 + torch.ones(1, 5)
+
+    registered("dead", lambda **_: Dead())
+    with pytest.raises(DeadNetworkError):
+        export_zoo_model("dead", repository=tmp_path / "repository", preprocessing="none")
+    assert not (tmp_path / "repository").exists()

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from eyespot.v1.manifest import (
+    DynamicAxis,
     Manifest,
     ManifestError,
     ParityCase,
@@ -30,6 +31,9 @@ MANIFEST = Manifest(
     parameter_count=11,
     files={"model.onnx": "ab"},
     library_versions={"torch": "2"},
+    task="segmentation",
+    dynamic_axes=(DynamicAxis("height", 32, 224), DynamicAxis("width", 32, 224)),
+    symbols={"source": 256},
 )
 
 
@@ -44,7 +48,7 @@ def test_a_manifest_reads_as_it_was_written(tmp_path, manifest):
     [
         ("{", "cannot be read"),
         ("[]", "must hold a JSON object, found list"),
-        ("{}", "format_version None, expected 1"),
+        ("{}", "format_version None, expected 2"),
         ('{"format_version": 1}', "is not a manifest"),
     ],
 )
@@ -58,6 +62,19 @@ def test_what_is_no_manifest_is_refused(tmp_path, text, message):
 def test_a_missing_manifest_is_refused(tmp_path):
     with pytest.raises(ManifestError, match="cannot be read"):
         read_manifest(tmp_path / "manifest.json")
+
+
+def test_a_manifest_of_the_first_format_is_of_a_classifier(tmp_path):
+    path = tmp_path / "manifest.json"
+    write_manifest(MANIFEST, path)
+    values = json.loads(path.read_text())
+    for field in ("task", "dynamic_axes", "symbols"):
+        del values[field]
+    del values["provenance"]["transform_input"]
+    path.write_text(json.dumps({**values, "format_version": 1}))
+    found = read_manifest(path)
+    assert (found.task, found.dynamic_axes, found.symbols) == ("classification", (), {})
+    assert found.provenance == MANIFEST.provenance
 
 
 @pytest.mark.parametrize("field", ["files", "parity", "preprocessing", "inputs", "opset_version"])
@@ -75,12 +92,14 @@ def test_a_parity_report_prints_as_a_table():
     cases = (
         ParityCase("random", 1, "logits", 1.23456e-7, 3e-6, 1.0),
         ParityCase("pictures", 32, "logits", 0.0, 0.0, 0.96875),
+        ParityCase("random, time 15", 2, "flow", 0.5, 0.25, None),
     )
     assert str(ParityReport(0.0, 1e-4, cases)).splitlines() == [
         "tolerance 0 + 0.0001 x scale",
-        "inputs    batch  output  max abs diff  max rel diff  top-1",
-        "random    1      logits  1.23e-07      3e-06         100.00%",
-        "pictures  32     logits  0             0             96.88%",
+        "inputs           batch  output  max abs diff  max rel diff  top-1",
+        "random           1      logits  1.23e-07      3e-06         100.00%",
+        "pictures         32     logits  0             0             96.88%",
+        "random, time 15  2      flow    0.5           0.25          -",
     ]
 
 

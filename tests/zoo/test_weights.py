@@ -88,6 +88,34 @@ def test_every_difference_of_names_is_counted_and_the_first_shown(tmp_path):
     assert message.endswith("Give the file's own network, num_classes, in_channels and input_size")
 
 
+def test_names_that_nearly_fit_are_shown_beside_each_other(tmp_path):
+    content = modern_lenet().state_dict()
+    content["fc3.kernel_weight"] = content.pop("fc3.weight").T
+    content["fc3.biases"] = content.pop("fc3.bias")
+    with pytest.raises(WeightsError) as raised:
+        create_model("lenet5_modern", weights=saved(tmp_path / "renamed.pt", content))
+    assert (
+        "Nearest: fc3.weight may be fc3.kernel_weight in the file (84x10 there, 10x84 here), "
+        "fc3.bias may be fc3.biases in the file. Give" in str(raised.value)
+    )
+
+
+class Renormalising(nn.Linear):
+    """Torchvision's GoogLeNet and Inception have such a switch."""
+
+    transform_input = False
+
+
+def test_transform_input_is_told_by_flag(tmp_path):
+    path = saved(tmp_path / "linear.pt", nn.Linear(2, 3).state_dict())
+    for told, expected in ((None, False), (True, True), (False, False)):
+        network = Renormalising(2, 3)
+        origin = load_weights(network, path, transform_input=told)
+        assert (origin.transform_input, network.transform_input) == (expected, expected)
+    with pytest.raises(WeightsError, match=r"Linear does not re-normalise .*--transform-input"):
+        load_weights(nn.Linear(2, 3), path, transform_input=False)
+
+
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_modern"])
 def test_another_number_of_classes_is_recognised(tmp_path, name):
     path = saved(tmp_path / "ten.pt", create_model(name).state_dict())

@@ -15,7 +15,8 @@ from eyespot.exporter.errors import (
 )
 from eyespot.exporter.export import ExportResult, export
 from eyespot.exporter.inspect import Entry, inspect_entry
-from eyespot.exporter.zoo_export import export_zoo_model
+from eyespot.exporter.whole_zoo import ZooRow, export_zoo
+from eyespot.exporter.zoo_export import export_zoo_model, export_zoo_parts
 
 __all__ = [
     "AddResult",
@@ -31,9 +32,12 @@ __all__ = [
     "ParityError",
     "PreprocessingFitError",
     "RepositoryError",
+    "ZooRow",
     "add_model",
     "check_repository",
     "export",
+    "export_zoo",
     "export_zoo_model",
+    "export_zoo_parts",
     "inspect_entry",
 ]

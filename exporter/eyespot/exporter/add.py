@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,9 @@ def add_model(
         name,
         inputs=inputs,
         outputs=outputs,
-        max_batch_size=(max_batch_size or default_batch_size(inputs)) if is_batched else 0,
+        max_batch_size=(max_batch_size or default_batch_size(_row_size(inputs)))
+        if is_batched
+        else 0,
         labelled_output=labelled,
     )
     plan = plan_version(
@@ -207,9 +210,17 @@ def _named_rows(specs: Sequence[TensorSpec]) -> list[TensorSpec]:
     return [TensorSpec(spec.name, spec.datatype, (BATCH, *spec.shape[1:])) for spec in specs]
 
 
+def _row_size(specs: Sequence[TensorSpec]) -> int:
+    """Count the elements of one row; a size that may vary counts as one."""
+    return sum(
+        math.prod(size for size in spec.shape[1:] if isinstance(size, int)) for spec in specs
+    )
+
+
 def _labelled_output(outputs: Sequence[TensorSpec], labels: Sequence[str]) -> str:
     for spec in outputs:
-        if spec.shape and spec.shape[-1] == len(labels):
+        classes = spec.shape[1:2] if len(spec.shape) == 4 else spec.shape[-1:]
+        if classes == (len(labels),):
             return spec.name
     described = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
     raise LabelsError(f"{len(labels)} labels fit the classes of no output: {described}")

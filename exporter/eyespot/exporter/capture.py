@@ -1,19 +1,33 @@
-"""Capture: a module becomes one exported program, for any batch, certainly in eval mode."""
+"""Capture: a module becomes one exported program, for any batch, certainly in eval mode.
+
+Sizes that a request may choose, such as a picture's height, stay symbols in the program. What
+PyTorch cannot prove of them for every size is left out of it; parity tries several sizes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
 
 from eyespot.exporter.errors import CaptureError
+from eyespot.v1.manifest import DynamicAxis
 
 BATCH = "batch"
+
+# By number, for each input; the rows are axis 0 and need not be told.
+Axes = Sequence[Mapping[int, DynamicAxis]]
+
+# Two inputs share a dynamic size: the only guard that the server sees to itself.
+_SAME_SIZE = re.compile(r"L\['\w+'\]\.size\(\)\[\d+\] == L\['\w+'\]\.size\(\)\[\d+\]")
 
 
 @contextlib.contextmanager
@@ -46,58 +60,93 @@ def on_cpu(module: nn.Module) -> nn.Module:
         ) from error
 
 
-def capture(module: nn.Module, sample: torch.Tensor) -> ExportedProgram:
+def capture(
+    module: nn.Module,
+    samples: torch.Tensor | Sequence[torch.Tensor],
+    *,
+    axes: Axes = (),
+    outputs: int = 1,
+) -> ExportedProgram:
     """Trace a module that is in eval mode, with a dynamic batch dimension.
 
     Args:
-        module: Takes one tensor and gives one, rows first in both.
-        sample: One row or more of what it takes; the values do not matter.
+        module: Takes one tensor or several and gives one or several, rows first in each.
+        samples: One row or more of what it takes; the values do not matter.
+        axes: Other dynamic sizes of each input.
+        outputs: How many tensors the module should give.
 
     Raises:
         CaptureError: It cannot be traced, or the batch is fixed, or dropout, batch norm or
             another source of chance is live, or it changes its own state or its input.
     """
+    samples = (samples,) if isinstance(samples, torch.Tensor) else tuple(samples)
     # A batch of 1 would be taken for a constant.
-    example = torch.cat([sample, sample])[:2]
+    example = tuple(torch.cat([sample, sample])[:2] for sample in samples)
     try:
-        with silenced():
+        with silenced(), _any_size(any(axes)):
             program = torch.export.export(
-                module, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},)
+                module,
+                example,
+                dynamic_shapes=_dynamic_shapes(len(samples), axes),
+                prefer_deferred_runtime_asserts_over_guards=any(axes),
             )
     except Exception as error:  # whatever the module's own code raises
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        shapes = ", ".join(str(list(sample.shape)) for sample in samples)
         raise CaptureError(
             f"{type(module).__name__} cannot be captured for any batch of inputs like "
-            f"{list(sample.shape)}: {reason}"
+            f"{shapes}: {reason}"
         ) from error
-    _check_tensors(program)
+    _check_tensors(program, outputs)
     for node in _calls(program):
         _check_is_deterministic(node)
         _check_writes_to_own(node)
-    if program._guards_code:
-        raise CaptureError(f"the program holds only where {program._guards_code[0]}")
+    guards = [guard for guard in program._guards_code if not _SAME_SIZE.fullmatch(guard)]
+    if guards:
+        raise CaptureError(f"the program holds only where {guards[0]}")
+    program._guards_code = []
     _strip(program)
     return program
 
 
-def input_node(program: ExportedProgram) -> fx.Node:
-    """Find the placeholder of the input among those of the weights."""
-    (name,) = program.graph_signature.user_inputs
-    return _node(program, name)
+def input_nodes(program: ExportedProgram) -> list[fx.Node]:
+    """Find the placeholders of the inputs among those of the weights."""
+    return [_node(program, name) for name in program.graph_signature.user_inputs]
 
 
-def output_node(program: ExportedProgram) -> fx.Node:
-    """Find the node whose value the program gives."""
-    (name,) = program.graph_signature.user_outputs
-    return _node(program, name)
+def output_nodes(program: ExportedProgram) -> list[fx.Node]:
+    """Find the nodes whose values the program gives."""
+    return [_node(program, name) for name in program.graph_signature.user_outputs]
 
 
-def find_gradient_node(program: ExportedProgram) -> str:
-    """Name the node at which gradients begin: the input, or its cast if it has no gradient."""
-    node = input_node(program)
+def read_shapes(program: ExportedProgram, axes: Axes) -> list[tuple[int | str, ...]]:
+    """Write the shapes of inputs and outputs, with dynamic sizes by their names.
+
+    A size of an output that is neither fixed nor that of an input is written as a formula.
+    """
+    nodes = input_nodes(program)
+    names = {str(nodes[0].meta["val"].shape[0].node.expr): BATCH}
+    for node, named in zip(nodes, axes or [{}] * len(nodes), strict=True):
+        for number, axis in named.items():
+            names[str(node.meta["val"].shape[number].node.expr)] = axis.name
+    return [
+        tuple(_size(size, names) for size in node.meta["val"].shape)
+        for node in [*nodes, *output_nodes(program)]
+    ]
+
+
+def find_gradient_node(program: ExportedProgram) -> str | None:
+    """Name the node at which gradients begin: the input, or its cast if it has no gradient.
+
+    None where there is no one place: several inputs, or symbols, of which there is no fraction.
+    """
+    nodes = input_nodes(program)
+    if len(nodes) != 1 or nodes[0].meta["val"].dtype == torch.int64:
+        return None
+    (node,) = nodes
     if node.meta["val"].is_floating_point():
         return str(node.name)
-    casts = [user for user in node.users if user.meta["val"].is_floating_point()]
+    casts = [user for user in node.users if _is_floating(user)]
     if len(casts) != 1:
         raise CaptureError(
             f"input {node.name} is {node.meta['val'].dtype} and is cast {len(casts)} times to "
@@ -108,35 +157,83 @@ def find_gradient_node(program: ExportedProgram) -> str:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Keep back the two warnings that exporting gives about PyTorch's own code."""
+    """Keep back the warnings that exporting gives about PyTorch's own code."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
         # An expanded buffer is stored whole; its strides are stored beside it.
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
+        # Two inputs share a size, and its name.
+        warnings.filterwarnings("ignore", ".*it shares the same shape constraints", UserWarning)
         yield
 
 
-def _check_tensors(program: ExportedProgram) -> None:
-    outputs = program.graph_signature.user_outputs
-    if len(outputs) != 1 or not program.call_spec.out_spec.is_leaf():
-        raise CaptureError(
-            f"the module gives {program.call_spec.out_spec}: one tensor (batch, classes) is "
-            "expected; wrap it in a module that picks it"
-        )
-    given = output_node(program).meta["val"]
-    if output_node(program) is input_node(program):
+def _any_size(is_wanted: bool) -> contextlib.AbstractContextManager[Any]:
+    """Keep the tracer from setting apart the size 1, where a stride or a broadcast means nothing.
+
+    Else a map that is one pixel wide for the smallest picture forbids that picture.
+    """
+    patch: contextlib.AbstractContextManager[Any] = _config.patch(  # type: ignore[attr-defined]
+        backed_size_oblivious=is_wanted
+    )
+    return patch
+
+
+def _dynamic_shapes(inputs: int, axes: Axes) -> tuple[dict[int, Dim], ...]:
+    """Declare each dynamic size once by its name, however many inputs share it."""
+    declared = {BATCH: Dim(BATCH)}
+    for axis in (axis for named in axes for axis in named.values()):
+        declared.setdefault(axis.name, Dim(axis.name, min=axis.minimum))
+    return tuple(
+        {0: declared[BATCH], **{number: declared[axis.name] for number, axis in named.items()}}
+        for named in axes or [{}] * inputs
+    )
+
+
+def _check_tensors(program: ExportedProgram, outputs: int) -> None:
+    _check_structure(program, outputs)
+    inputs, given = input_nodes(program), output_nodes(program)
+    if any(node in inputs for node in given):
         raise CaptureError("the module gives its input back as it is")
-    for what, tensor in (("input", input_node(program).meta["val"]), ("output", given)):
-        sizes = list(tensor.shape)
-        if not sizes or not isinstance(sizes[0], torch.SymInt):
-            raise CaptureError(f"the {what} has the shape {sizes}: its first size must be dynamic")
-        if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
-            raise CaptureError(f"the {what} has the shape {sizes}: only its rows may be dynamic")
-    if given.dtype != torch.float32 or given.ndim != 2:
+    for what, nodes in (("input", inputs), ("output", given)):
+        for node in nodes:
+            _check_rows(what, node.meta["val"], inputs[0].meta["val"])
+    for node in given:
+        if node.meta["val"].dtype != torch.float32:
+            raise CaptureError(f"the module gives {node.meta['val'].dtype}: float32 is expected")
+
+
+def _check_structure(program: ExportedProgram, outputs: int) -> None:
+    spec = program.call_spec.out_spec
+    is_flat = spec.is_leaf() or (
+        spec.type in (tuple, list)
+        and all(spec.child(i).is_leaf() for i in range(spec.num_children))
+    )
+    if not is_flat or len(program.graph_signature.user_outputs) != outputs:
+        expected = "one tensor" if outputs == 1 else f"a tuple of {outputs} tensors"
         raise CaptureError(
-            f"the module gives {given.dtype} of shape {list(given.shape)}: float32 of shape "
-            "(batch, classes) is expected"
+            f"the module gives {spec}: {expected} is expected; wrap it in a module that picks it"
         )
+
+
+def _check_rows(what: str, value: object, first: torch.Tensor) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise CaptureError(f"the {what} is {value}, which is no tensor")
+    sizes = list(value.shape)
+    if not sizes or not isinstance(sizes[0], torch.SymInt):
+        raise CaptureError(f"the {what} has the shape {sizes}: its first size must be dynamic")
+    if sizes[0].node.expr != first.shape[0].node.expr:
+        raise CaptureError(f"the {what} has the shape {sizes}: its rows are not the input's")
+
+
+def _size(size: int | torch.SymInt, names: Mapping[str, str]) -> int | str:
+    if isinstance(size, int):
+        return size
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), str(size.node.expr))
+
+
+def _is_floating(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _check_is_deterministic(node: fx.Node) -> None:
@@ -215,10 +312,23 @@ def _calls(program: ExportedProgram) -> Iterator[fx.Node]:
 
 
 def _strip(program: ExportedProgram) -> None:
-    """Take away what tells of the machine that traces: source paths and devices."""
+    """Take away what tells of the machine that traces, and claims about sizes.
+
+    A claim is what the tracer could not prove; an operator whose shapes do not fit still fails.
+    """
+    for node in reversed(list(program.graph.nodes)):
+        if node.op == "call_function" and not node.users and _is_claim(node):
+            node.graph.erase_node(node)
     for node in list(_calls(program)):
         node.meta.pop("stack_trace", None)
         if node.target == torch.ops.aten._assert_tensor_metadata.default:
             # It pins a cast to this device; what comes in is checked before it is queued.
             node.graph.erase_node(node)
     program.graph_module.recompile()
+
+
+def _is_claim(node: fx.Node) -> bool:
+    """Tell an assertion about sizes, or arithmetic on sizes that nothing uses any more."""
+    return node.target is torch.ops.aten._assert_scalar.default or isinstance(
+        node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat | int | float
+    )

@@ -11,7 +11,7 @@ from eyespot.exporter.labels import check_labels, read_labels
 from eyespot.exporter.model_config import read_config
 from eyespot.exporter.original_file import open_original
 from eyespot.exporter.parity import (
-    batch_sizes,
+    class_axis,
     measure,
     open_session,
     random_batches,
@@ -20,6 +20,7 @@ from eyespot.exporter.parity import (
 from eyespot.exporter.repository import list_models, list_versions
 from eyespot.v1.manifest import (
     CONFIG_FILE,
+    DATA_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     ORIGINAL_FILE,
@@ -126,7 +127,9 @@ class _Examination:
             for output in config.output:
                 if output.label_filename:
                     labels = read_labels(self.model / output.label_filename)
-                    classes = output.dims[-1] if output.dims else -1
+                    # Logits of each pixel are (classes, height, width).
+                    axis = 0 if len(output.dims) == 3 else -1
+                    classes = output.dims[axis] if output.dims else -1
                     check_labels(labels, classes=classes if classes >= 0 else None)
         except ExportError as error:
             self.reasons.append(str(error))
@@ -174,8 +177,10 @@ class _Examination:
                     f"{file} has changed: SHA-256 {found[:_SHOWN_DIGITS]}..., written as "
                     f"{expected[:_SHOWN_DIGITS]}..."
                 )
-        if MODEL_FILE not in manifest.files:
-            self.reasons.append(f"{MODEL_FILE} has no hash in {MANIFEST_FILE}")
+        for file in (MODEL_FILE, DATA_FILE):
+            is_there = file == MODEL_FILE or (self.folder / file).exists()
+            if is_there and file not in manifest.files:
+                self.reasons.append(f"{file} has no hash in {MANIFEST_FILE}")
         return len(self.reasons) == before
 
     def _open(self) -> bool:
@@ -187,19 +192,25 @@ class _Examination:
         return True
 
     def _measure(self, manifest: Manifest, config: ModelConfig | None) -> None:
-        if manifest.gradient_node is None or manifest.parity is None:
+        if manifest.parity is None:
             self.notes.append(f"no {ORIGINAL_FILE}: it serves without saliency, unproven")
             return
         try:
             original = open_original(
                 self.folder / ORIGINAL_FILE, gradient_node=manifest.gradient_node
             )
-            sizes = batch_sizes(max(1, config.max_batch_size if config else 1))
             self.parity = measure(
-                original.scores,
+                original,
                 run_session(open_session(self.folder / MODEL_FILE)),
-                random_batches(manifest.inputs[0], sizes=sizes, seed=self.seed),
-                output=manifest.outputs[0].name,
+                random_batches(
+                    manifest.inputs,
+                    max_batch_size=max(1, config.max_batch_size if config else 1),
+                    seed=self.seed,
+                    dynamic_axes=manifest.dynamic_axes,
+                    symbols=manifest.symbols,
+                ),
+                outputs=[spec.name for spec in manifest.outputs],
+                class_axis=class_axis(manifest.task),
                 atol=manifest.parity.atol,
                 rtol=manifest.parity.rtol,
             )

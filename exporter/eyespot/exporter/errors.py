@@ -6,7 +6,7 @@ ExportError (ValueError)
 ├── PreprocessingFitError   the rule gives other pixels than the network takes
 ├── LabelsError             the labels cannot be read, or do not count the classes
 ├── OnnxError               the ONNX graph cannot be made, checked or opened
-│   └── ModelTooLargeError  protobuf holds no more than 2 GiB
+│   └── ModelTooLargeError  the graph alone takes more than protobuf holds
 ├── OriginalError           original.pt2 is damaged, or holds what is not read from a file
 ├── ParityError             the two artefacts disagree: by how much, in which output
 └── RepositoryError         a bad name, or an entry that stands in the way
@@ -36,7 +36,7 @@ class OnnxError(ExportError):
 
 
 class ModelTooLargeError(OnnxError):
-    """The weights do not fit into one ONNX file of 2 GiB."""
+    """The graph does not fit into one ONNX file of 2 GiB, even without its weights."""
 
 
 class OriginalError(ExportError):

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from eyespot.exporter.capture import (
-    BATCH,
-    capture,
-    find_gradient_node,
-    held_in_eval,
-    input_node,
-    on_cpu,
-    output_node,
-)
+from eyespot.exporter.capture import capture, held_in_eval, on_cpu
 from eyespot.exporter.errors import CaptureError
-from eyespot.exporter.labels import check_labels, read_labels, repetition_notes
-from eyespot.exporter.model_config import build_config, default_batch_size
-from eyespot.exporter.onnx_file import DEFAULT_OPSET, build_onnx, check_opset, check_size
+from eyespot.exporter.face import Face, describe
+from eyespot.exporter.labels import read_labels, repetition_notes
+from eyespot.exporter.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
 from eyespot.exporter.original_file import open_original, save_original
 from eyespot.exporter.parity import (
     RTOL,
     Batch,
-    batch_sizes,
     check_is_original,
+    class_axis,
     measure,
     open_session,
-    random_batches,
     run_module,
     run_session,
 )
 from eyespot.exporter.pictures import read_pictures
-from eyespot.exporter.preprocessed import Preprocessed, check_rule_fits
+from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.exporter.repository import Draft, check_name, plan_version, written_version
+from eyespot.exporter.samples import Samples, read_samples
 from eyespot.v1.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -47,19 +38,13 @@ from eyespot.v1.manifest import (
     Manifest,
     ParityReport,
     Provenance,
-    TensorSpec,
     sha256_of,
     write_manifest,
 )
-from eyespot.v1.model_config_pb2 import ModelConfig
 from eyespot.v1.preprocessing import PreprocessingRule
-from eyespot.v1.tensors import datatype_of
+from eyespot.zoo.entry import Task
 
 Progress = Callable[[str], None]
-
-IMAGE = "image"
-INPUT = "input"
-LOGITS = "logits"
 
 _LIBRARIES = ("eyespot", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -81,45 +66,22 @@ class ExportResult:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Face:
-    """What a captured program takes and gives, as a repository describes it."""
-
-    inputs: TensorSpec
-    outputs: TensorSpec
-    gradient_node: str
-    rule: PreprocessingRule | None
-    labels: tuple[str, ...] | None
-
-    @property
-    def channel_axis(self) -> int | None:
-        if len(self.inputs.shape) != 4:
-            return None
-        return 1 if self.rule is None else 3
-
-    def config(self, name: str, max_batch_size: int | None) -> ModelConfig:
-        formats = {None: "FORMAT_NONE", 1: "FORMAT_NCHW", 3: "FORMAT_NHWC"}
-        return build_config(
-            name,
-            inputs=[self.inputs],
-            outputs=[self.outputs],
-            max_batch_size=max_batch_size or default_batch_size([self.inputs]),
-            image_format=formats[self.channel_axis],
-            labelled_output=None if self.labels is None else self.outputs.name,
-            parameters=None if self.rule is None else self.rule.to_parameters(),
-        )
-
-
 def export(
     module: nn.Module,
-    sample_inputs: torch.Tensor,
+    sample_inputs: torch.Tensor | Sequence[torch.Tensor],
     *,
     repository: Path | str,
     name: str,
+    task: Task = "classification",
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_axes: Mapping[int, str] | Sequence[Mapping[int, str]] = (),
+    min_size: int = 1,
     preprocessing: PreprocessingRule | None = None,
     labels: Sequence[str] | Path | None = None,
     provenance: Provenance | None = None,
     opset_version: int = DEFAULT_OPSET,
+    external_data: bool = False,
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
@@ -127,19 +89,29 @@ def export(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Export any classifier to a model repository, with proof that the two artefacts agree.
+    """Export any module to a model repository, with proof that the two artefacts agree.
 
     The module is left as it was found, after errors too.
 
     Args:
-        module: Takes FP32 (B, C, H, W) and gives FP32 (B, classes).
-        sample_inputs: One row of what the module takes; the values do not matter.
+        module: Takes tensors, rows first, and gives FP32 ones: without more ado, a classifier
+            from (B, C, H, W) to (B, classes).
+        sample_inputs: One row of what the module takes. The values of FP32 do not matter; in
+            INT64 the largest is the largest symbol that there is.
         repository: Made if it does not exist.
         name: Of the model; if it is there, this becomes its next version.
+        task: What the first output means; it names that output.
+        input_names: "input", or "image" where there is preprocessing, if not told.
+        output_names: In the order in which the module gives them, if not after the task.
+        dynamic_axes: Axes that may have any size, by number, beside the rows, and their names:
+            {2: "height", 3: "width"}; for several inputs, one such mapping for each.
+        min_size: The smallest size of every dynamic axis.
         preprocessing: Becomes part of the graph, which then takes UINT8 (B, H, W, C).
         labels: One for each class, or a file of them.
         provenance: Where the network comes from; the class of the module if not told.
         opset_version: Of the ONNX graph.
+        external_data: Keep the weights of the graph in a file of their own, as those beyond
+            2 GiB are kept anyway.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -157,15 +129,27 @@ def export(
         raise CaptureError(f"max_batch_size must be at least 1, found {max_batch_size}")
     if isinstance(labels, Path):
         labels = read_labels(labels)
-    sample = _sample(sample_inputs, preprocessing)
+    samples = read_samples(
+        sample_inputs,
+        names=input_names,
+        dynamic_axes=dynamic_axes,
+        min_size=min_size,
+        rule=preprocessing,
+    )
     with held_in_eval(module):
         network = on_cpu(module)
         if preprocessing is not None:
             network = Preprocessed(network, preprocessing).eval()
         tell("capturing the module")
-        program = _capture(network, sample, sample_inputs)
-        check_size(program)
-        face = _describe(program, preprocessing, labels)
+        program = _capture(network, samples, len(output_names or ("one",)))
+        face = describe(
+            program,
+            samples,
+            task=task,
+            output_names=output_names,
+            rule=preprocessing,
+            labels=labels,
+        )
         plan = plan_version(
             repository,
             face.config(name, max_batch_size),
@@ -174,39 +158,37 @@ def export(
             force=force,
         )
         most = plan.config.max_batch_size
-        batches = random_batches(face.inputs, sizes=batch_sizes(most), seed=seed)
+        batches = face.random_batches(max_batch_size=most, seed=seed)
         notes = repetition_notes(face.labels or ())
         if parity_images is not None:
             pictures = read_pictures(
-                Path(parity_images),
-                preprocessing,
-                shape=(sample.shape[1], sample.shape[2]),
-                batch_size=most,
+                Path(parity_images), preprocessing, shape=face.picture_shape, batch_size=most
             )
             batches.extend(pictures.batches)
             notes += tuple(f"skipped {reason}" for reason in pictures.skipped)
         for note in notes:
             tell(note)
         with written_version(repository, plan) as draft:
-            _write_artefacts(draft, program, face, opset_version, tell)
+            files = _write_artefacts(draft, program, face, opset_version, external_data, tell)
             tell(f"checking parity on {len(batches)} batches")
             parity = _prove(draft, face, network, batches, rtol=rtol)
             manifest = Manifest(
                 model_name=name,
                 model_version=draft.model_version,
                 provenance=provenance or Provenance(architecture=type(module).__name__),
-                inputs=(face.inputs,),
-                outputs=(face.outputs,),
+                inputs=face.inputs,
+                outputs=face.outputs,
                 channel_axis=face.channel_axis,
                 gradient_node=face.gradient_node,
                 preprocessing=preprocessing,
                 parity=parity,
                 opset_version=opset_version,
                 parameter_count=sum(value.numel() for value in module.parameters()),
-                files={
-                    file: sha256_of(draft.folder / file) for file in (MODEL_FILE, ORIGINAL_FILE)
-                },
+                files={file: sha256_of(draft.folder / file) for file in files},
                 library_versions=library_versions(),
+                task=task,
+                dynamic_axes=samples.dynamic_axes,
+                symbols=samples.symbols,
             )
             write_manifest(manifest, draft.folder / MANIFEST_FILE)
     return ExportResult(repository / name / plan.model_version, plan.model_version, manifest, notes)
@@ -217,36 +199,12 @@ def library_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _LIBRARIES}
 
 
-def _sample(sample_inputs: torch.Tensor, rule: PreprocessingRule | None) -> torch.Tensor:
-    """Give a row of what the captured module will take, in place of what the module takes."""
-    if not isinstance(sample_inputs, torch.Tensor):
-        raise CaptureError(
-            f"sample_inputs is of type {type(sample_inputs).__name__}: one tensor is expected, "
-            "such as torch.zeros(1, 3, 224, 224)"
-        )
-    shape = list(sample_inputs.shape)
-    if sample_inputs.dtype != torch.float32 or len(shape) < 2 or shape[0] < 1:
-        raise CaptureError(
-            f"sample_inputs is {sample_inputs.dtype} of shape {shape}: float32 with at least "
-            "one row is expected"
-        )
-    if rule is None:
-        return torch.zeros(1, *shape[1:])
-    if len(shape) != 4:
-        raise CaptureError(f"sample_inputs has shape {shape}: with preprocessing, (1, C, H, W)")
-    channels, height, width = shape[1:]
-    check_rule_fits(rule, channels=channels, height=height, width=width)
-    return torch.zeros(1, height, width, channels, dtype=torch.uint8)
-
-
-def _capture(
-    network: nn.Module, sample: torch.Tensor, sample_inputs: torch.Tensor
-) -> ExportedProgram:
+def _capture(network: nn.Module, samples: Samples, outputs: int) -> ExportedProgram:
     try:
-        return capture(network, sample)
+        return capture(network, samples.tensors, axes=samples.axes, outputs=outputs)
     except CaptureError as error:
-        shape = list(sample_inputs.shape)
-        if len(shape) != 3:
+        shape = list(samples.given[0].shape)
+        if len(samples.given) > 1 or len(shape) != 3:
             raise
         # Most probably one picture: the reason alone would speak of sizes nobody gave.
         raise CaptureError(
@@ -255,42 +213,41 @@ def _capture(
         ) from error
 
 
-def _describe(
-    program: ExportedProgram, rule: PreprocessingRule | None, labels: Sequence[str] | None
-) -> _Face:
-    inputs = _spec(INPUT if rule is None else IMAGE, input_node(program).meta["val"])
-    outputs = _spec(LOGITS, output_node(program).meta["val"])
-    if labels is not None:
-        labels = check_labels(labels, classes=int(outputs.shape[1]))
-    return _Face(inputs, outputs, find_gradient_node(program), rule, labels)
-
-
-def _spec(name: str, value: torch.Tensor) -> TensorSpec:
-    numpy = np.dtype(str(value.dtype).removeprefix("torch."))
-    return TensorSpec(name, datatype_of(numpy), (BATCH, *(int(size) for size in value.shape[1:])))
-
-
 def _write_artefacts(
-    draft: Draft, program: ExportedProgram, face: _Face, opset_version: int, tell: Progress
-) -> None:
-    """Write both artefacts of one program."""
+    draft: Draft,
+    program: ExportedProgram,
+    face: Face,
+    opset_version: int,
+    external_data: bool,
+    tell: Progress,
+) -> tuple[str, ...]:
+    """Write both artefacts of one program, and name the files."""
     tell(f"writing {ORIGINAL_FILE}")
     save_original(program, draft.folder / ORIGINAL_FILE)
     tell(f"writing {MODEL_FILE}")
-    model = build_onnx(
+    files = write_onnx(
         program,
-        input_name=face.inputs.name,
-        output_name=face.outputs.name,
+        draft.folder,
+        inputs=face.inputs,
+        outputs=face.outputs,
         opset_version=opset_version,
+        external_data=external_data,
     )
-    (draft.folder / MODEL_FILE).write_bytes(model)
+    return (*files, ORIGINAL_FILE)
 
 
 def _prove(
-    draft: Draft, face: _Face, network: nn.Module, batches: Sequence[Batch], *, rtol: float
+    draft: Draft, face: Face, network: nn.Module, batches: Sequence[Batch], *, rtol: float
 ) -> ParityReport:
     """Compare the files, as they are on disk, with the module and with each other."""
     original = open_original(draft.folder / ORIGINAL_FILE, gradient_node=face.gradient_node)
-    check_is_original(original.scores, run_module(network), batches)
+    check_is_original(original, run_module(network), batches)
     served = run_session(open_session(draft.folder / MODEL_FILE))
-    return measure(original.scores, served, batches, output=face.outputs.name, rtol=rtol)
+    return measure(
+        original,
+        served,
+        batches,
+        outputs=[spec.name for spec in face.outputs],
+        class_axis=class_axis(face.task),
+        rtol=rtol,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,12 +22,9 @@ _SMALL_BATCH = 32
 _LARGE_BATCH = 8
 
 
-def default_batch_size(inputs: Sequence[TensorSpec]) -> int:
-    """Choose the largest batch worth waiting for, from the size of one row."""
-    row = sum(
-        math.prod(size for size in spec.shape[1:] if isinstance(size, int)) for spec in inputs
-    )
-    return _SMALL_BATCH if row <= _SMALL_INPUT else _LARGE_BATCH
+def default_batch_size(row_size: int) -> int:
+    """Choose the largest batch worth waiting for, from the number of elements of one row."""
+    return _SMALL_BATCH if row_size <= _SMALL_INPUT else _LARGE_BATCH
 
 
 def build_config(

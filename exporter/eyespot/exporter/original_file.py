@@ -1,4 +1,4 @@
-"""`original.pt2`: the captured program written, and opened as the server will open it."""
+"""`original.pt2`: the captured program written, and opened through the server's own door."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch.export import ExportedProgram
 
 from eyespot.exporter.capture import silenced
 from eyespot.exporter.errors import OriginalError
+from eyespot.exporter.parity import Run, run_module
 from eyespot.saliency.errors import SaliencyError
-from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.saliency.torch_backend import read_original
 
 
 def save_original(program: ExportedProgram, path: Path) -> None:
@@ -20,14 +21,34 @@ def save_original(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def open_original(path: Path, *, gradient_node: str) -> TorchBackend:
-    """Open a captured program through the server's own door, which refuses pickles and code.
+def read_program(path: Path) -> ExportedProgram:
+    """Read a captured program through the server's own door, which refuses pickles and code.
 
     Raises:
-        OriginalError: The file is damaged, holds more than weights and a graph, or has no
-            such node for gradients to begin at.
+        OriginalError: The file is not there, is damaged, or holds more than weights and a graph.
     """
     try:
-        return TorchBackend.load(path, gradient_node=gradient_node)
+        return read_original(path)
     except SaliencyError as error:
         raise OriginalError(str(error)) from error
+
+
+def open_original(path: Path, *, gradient_node: str | None) -> Run:
+    """Read a captured program and make a function on arrays of it.
+
+    Raises:
+        OriginalError: It cannot be read, or has no such node for gradients to begin at.
+    """
+    program = read_program(path)
+    if gradient_node is not None:
+        _check_gradient_node(program, gradient_node)
+    with silenced():
+        return run_module(program.module())
+
+
+def _check_gradient_node(program: ExportedProgram, gradient_node: str) -> None:
+    node = next((node for node in program.graph.nodes if node.name == gradient_node), None)
+    if node is None or not node.meta["val"].is_floating_point():
+        raise OriginalError(
+            f"the captured program has no values to differentiate at {gradient_node!r}"
+        )

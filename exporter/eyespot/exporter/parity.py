@@ -10,8 +10,10 @@ shows as 1e-3 and more. No absolute tolerance is added: logits of an untrained n
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from eyespot.exporter.errors import OnnxError, ParityError
-from eyespot.v1.manifest import ParityCase, ParityReport, TensorSpec
+from eyespot.v1.manifest import DynamicAxis, ParityCase, ParityReport, TensorSpec
 from eyespot.v1.tensors import DATATYPES
 
 logger = logging.getLogger(__name__)
@@ -33,16 +35,26 @@ RTOL = 1e-4
 # Along each axis of a random input.
 _PATCHES = 4
 
+# Above the smallest size of each dynamic axis, taken in turn: one odd, one even.
+_BEYOND_MINIMUM = (7, 10)
+
+# Where the classes are, by task; other outputs have none.
+_CLASS_AXES = {"classification": 1, "segmentation": 1, "sequence": -1}
+
 Array = NDArray[Any]
-Run = Callable[[Array], Array]
+Run = Callable[..., tuple[Array, ...]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows to compare on, and where they came from."""
+    """Inputs to compare on, rows first in each, and where they came from."""
 
     source: str
-    rows: Array
+    inputs: tuple[Array, ...]
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.inputs[0])
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
@@ -61,18 +73,34 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def run_session(session: onnxruntime.InferenceSession) -> Run:
-    """Make a function of a session with one input and one output."""
-    (name,) = [value.name for value in session.get_inputs()]
-    return lambda rows: np.asarray(session.run(None, {name: rows})[0])
+    """Make a function of a session: arrays in, in the order of its inputs, arrays out."""
+    names = [value.name for value in session.get_inputs()]
+
+    def run(*inputs: Array) -> tuple[Array, ...]:
+        feeds = dict(zip(names, inputs, strict=True))
+        try:
+            return tuple(np.asarray(value) for value in session.run(None, feeds))
+        except Exception as error:  # its exceptions share no class of their own
+            shapes = ", ".join(str(list(value.shape)) for value in inputs)
+            raise ParityError(f"ONNX Runtime fails on inputs {shapes}: {error}") from error
+
+    return run
 
 
-def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+def run_module(module: Callable[..., Any]) -> Run:
     """Make a function on arrays of a module on tensors, without gradients."""
 
-    def run(rows: Array) -> Array:
-        with torch.no_grad():
-            # The module may keep or change what it is given.
-            return module(torch.from_numpy(rows.copy())).numpy()
+    def run(*inputs: Array) -> tuple[Array, ...]:
+        # The module may keep or change what it is given.
+        tensors = [torch.from_numpy(value.copy()) for value in inputs]
+        try:
+            with torch.no_grad():
+                given = module(*tensors)
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            shapes = ", ".join(str(list(value.shape)) for value in inputs)
+            raise ParityError(f"PyTorch fails on inputs {shapes}: {error}") from error
+        given = (given,) if isinstance(given, torch.Tensor) else given
+        return tuple(value.numpy() for value in given)
 
     return run
 
@@ -82,30 +110,74 @@ def batch_sizes(max_batch_size: int) -> tuple[int, ...]:
     return tuple(sorted({size for size in (1, 2, max_batch_size) if size <= max_batch_size}))
 
 
-def random_batches(spec: TensorSpec, *, sizes: Iterable[int], seed: int) -> list[Batch]:
-    """Draw one batch of each size.
+def class_axis(task: str) -> int | None:
+    """Tell which axis of a task's output counts its classes."""
+    return _CLASS_AXES.get(task)
 
-    Each row has coarse patches under its noise: rows of noise alone look the same to a
-    network that averages over the picture.
+
+def random_batches(
+    specs: Sequence[TensorSpec],
+    *,
+    max_batch_size: int,
+    seed: int,
+    dynamic_axes: Sequence[DynamicAxis] = (),
+    symbols: Mapping[str, int] | None = None,
+) -> list[Batch]:
+    """Draw batches of one row, of two, and of as many as may come.
+
+    Where sizes are dynamic, these have the usual ones; two small batches have the smallest and
+    a little more. Each row has coarse patches under its noise: rows of noise alone look the same
+    to a network that averages over the picture.
+
+    Args:
+        specs: Of the inputs.
+        max_batch_size: Most rows.
+        seed: Of what is drawn.
+        dynamic_axes: That stand in the shapes by their names.
+        symbols: How many there are, for inputs of whole numbers.
     """
     generator = np.random.default_rng(seed)
-    return [Batch("random", _random_rows(spec, size, generator)) for size in sizes]
+    return [
+        Batch(
+            ", ".join(["random", *(f"{name} {size}" for name, size in sizes.items())]),
+            tuple(_random_rows(spec, rows, sizes, generator, symbols or {}) for spec in specs),
+        )
+        for sizes, rows in _drawn_sizes(dynamic_axes, max_batch_size)
+    ]
+
+
+def _drawn_sizes(
+    axes: Sequence[DynamicAxis], max_batch_size: int
+) -> Iterator[tuple[dict[str, int], int]]:
+    usual = {axis.name: axis.example for axis in axes}
+    yield from ((usual, rows) for rows in batch_sizes(max_batch_size))
+    if axes:
+        few = min(2, max_batch_size)
+        yield {axis.name: axis.minimum for axis in axes}, few
+        more = itertools.cycle(_BEYOND_MINIMUM)
+        yield {axis.name: axis.minimum + next(more) for axis in axes}, few
 
 
 def check_is_original(original: Run, eager: Run, batches: Sequence[Batch]) -> None:
     """Check that the captured program gives what the module gives, bit for bit.
 
     Raises:
-        ParityError: It does not; the module may branch on the size of the batch.
+        ParityError: It does not; the module may branch on the size of its input.
     """
     for batch in batches:
-        found, expected = original(batch.rows), eager(batch.rows)
-        if not np.array_equal(found, expected, equal_nan=True):
-            raise ParityError(
-                f"the captured program differs from the module by "
-                f"{np.abs(found - expected).max():.3g} at batch {len(batch.rows)}: does the "
-                "module branch on its input?"
-            )
+        for found, expected in zip(original(*batch.inputs), eager(*batch.inputs), strict=True):
+            if found.shape != expected.shape:
+                raise ParityError(
+                    f"the captured program gives {list(found.shape)}, the module "
+                    f"{list(expected.shape)}, at batch {len(batch)} ({batch.source}): does the "
+                    "module branch on its input?"
+                )
+            if not np.array_equal(found, expected, equal_nan=True):
+                raise ParityError(
+                    f"the captured program differs from the module by "
+                    f"{np.abs(found - expected).max():.3g} at batch {len(batch)} "
+                    f"({batch.source}): does the module branch on its input?"
+                )
 
 
 def measure(
@@ -113,22 +185,36 @@ def measure(
     served: Run,
     batches: Sequence[Batch],
     *,
-    output: str,
+    outputs: Sequence[str],
+    class_axis: int | None = None,
     atol: float = ATOL,
     rtol: float = RTOL,
 ) -> ParityReport:
-    """Compare the two artefacts on each batch.
+    """Compare the two artefacts on each batch, in each output.
+
+    Args:
+        original: Gives what is right.
+        served: Gives what is compared.
+        batches: To compare on.
+        outputs: Their names.
+        class_axis: Of the first output; None where it has no classes.
+        atol: Tolerated difference.
+        rtol: Tolerated difference as a fraction of the output's scale.
 
     Raises:
         ParityError: They differ beyond `atol` plus `rtol` times the output's scale, or an
             output is not finite, or rows influence each other.
     """
-    cases = [
-        _compare(batch, original(batch.rows), served(batch.rows), output, atol, rtol)
-        for batch in batches
-    ]
-    largest = max(batches, key=lambda batch: len(batch.rows))
-    _check_rows(original, largest, atol=atol, rtol=rtol)
+    cases = []
+    for batch in batches:
+        pairs = zip(original(*batch.inputs), served(*batch.inputs), strict=True)
+        for number, (output, (expected, found)) in enumerate(zip(outputs, pairs, strict=True)):
+            case = _compare(batch, expected, found, output, atol, rtol)
+            if class_axis is not None and number == 0:
+                agreement = float(np.mean(_top(found, class_axis) == _top(expected, class_axis)))
+                case = dataclasses.replace(case, top1_agreement=agreement)
+            cases.append(case)
+    _check_rows(original, max(batches, key=len), atol=atol, rtol=rtol)
     return ParityReport(atol, rtol, tuple(cases))
 
 
@@ -158,40 +244,49 @@ def _compare(
         output=output,
         max_abs_diff=max_abs_diff,
         max_rel_diff=max_rel_diff,
-        top1_agreement=float(np.mean(_top(found) == _top(expected))),
+        top1_agreement=None,
     )
 
 
-def _top(values: Array) -> Array:
-    top: Array = values.argmax(axis=1)
+def _top(values: Array, axis: int) -> Array:
+    top: Array = values.argmax(axis=axis)
     return top
 
 
 def _check_rows(original: Run, batch: Batch, *, atol: float, rtol: float) -> None:
     """Check that a row's answer is its own: batching would mix strangers' pictures."""
-    together = original(batch.rows)
-    if len(together) < 2:
+    if len(batch) < 2:
         return
-    alone = original(batch.rows[:1])
-    scale = float(np.abs(together).max())
-    difference = float(np.abs(alone[0] - together[0]).max())
-    if difference > atol + rtol * scale:
-        raise ParityError(
-            f"the first row changes by {difference:.3g}, {difference / scale:.3g} of the scale, "
-            "when others are in its batch: such a network cannot be served in batches"
-        )
-    if scale and float(np.ptp(together, axis=0).max()) <= rtol * scale:
-        logger.warning("the network answers every input alike; its parity proves little")
+    first_row = [value[:1] for value in batch.inputs]
+    answers = zip(original(*batch.inputs), original(*first_row), strict=True)
+    for together, alone in answers:
+        scale = float(np.abs(together).max())
+        difference = float(np.abs(alone[0] - together[0]).max())
+        if difference > atol + rtol * scale:
+            raise ParityError(
+                f"the first row changes by {difference:.3g}, {difference / scale:.3g} of the "
+                "scale, when others are in its batch: such a network cannot be served in batches"
+            )
+        if scale and float(np.ptp(together, axis=0).max()) <= rtol * scale:
+            logger.warning("the network answers every input alike; its parity proves little")
 
 
-def _random_rows(spec: TensorSpec, size: int, generator: np.random.Generator) -> Array:
-    lengths = [int(length) for length in spec.shape[1:]]
+def _random_rows(
+    spec: TensorSpec,
+    rows: int,
+    sizes: Mapping[str, int],
+    generator: np.random.Generator,
+    symbols: Mapping[str, int],
+) -> Array:
+    lengths = [sizes[length] if isinstance(length, str) else length for length in spec.shape[1:]]
+    dtype = DATATYPES[spec.datatype].numpy
+    if spec.name in symbols:
+        return generator.integers(0, symbols[spec.name], (rows, *lengths)).astype(dtype)
     coarse = [min(_PATCHES, length) for length in lengths]
-    patches = generator.random((size, *coarse), np.float32)
+    patches = generator.random((rows, *coarse), np.float32)
     spread = [
         np.arange(length) * few // length for length, few in zip(lengths, coarse, strict=True)
     ]
-    noise = generator.random((size, *lengths), np.float32)
-    rows = (noise + patches[np.ix_(np.arange(size), *spread)]) / 2  # in [0, 1)
-    dtype = DATATYPES[spec.datatype].numpy
-    return (rows * 256 if dtype == np.uint8 else rows * 4 - 2).astype(dtype)
+    noise = generator.random((rows, *lengths), np.float32)
+    drawn = (noise + patches[np.ix_(np.arange(rows), *spread)]) / 2  # in [0, 1)
+    return (drawn * 256 if dtype == np.uint8 else drawn * 4 - 2).astype(dtype)

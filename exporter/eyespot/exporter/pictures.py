@@ -31,14 +31,15 @@ class Pictures:
 
 
 def read_pictures(
-    folder: Path, rule: PreprocessingRule | None, *, shape: tuple[int, int], batch_size: int
+    folder: Path, rule: PreprocessingRule | None, *, shape: tuple[int, int] | None, batch_size: int
 ) -> Pictures:
     """Read the first pictures of a folder and of those below it, in the order of their names.
 
     Args:
         folder: Files that are no pictures by their suffix are passed over.
         rule: The model's own; without one there is no way from a picture to its input.
-        shape: (height, width) that the network takes.
+        shape: (height, width) that the network takes; None where it takes any, and then each
+            picture is a batch of its own.
         batch_size: Rows of a batch; the last may have fewer.
 
     Raises:
@@ -54,7 +55,7 @@ def read_pictures(
         try:
             with Image.open(path) as image:
                 pixels = rule.apply(image)  # (H, W, C)
-            if pixels.shape[:2] != shape:
+            if shape is not None and pixels.shape[:2] != shape:
                 raise PreprocessingError(f"gives {pixels.shape[:2]}, the network takes {shape}")
             rows.append(pixels)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -63,8 +64,9 @@ def read_pictures(
         reasons = f" ({skipped[0]})" if skipped else ""
         raise PreprocessingFitError(f"no usable picture among {len(found)} in {folder}{reasons}")
     source = f"{len(rows)} pictures" + (f", {len(skipped)} unreadable" if skipped else "")
+    step = batch_size if shape is not None else 1
     batches = tuple(
-        Batch(source, np.stack(rows[start : start + batch_size]))
-        for start in range(0, len(rows), batch_size)
+        Batch(source, (np.stack(rows[start : start + step]),))
+        for start in range(0, len(rows), step)
     )
     return Pictures(batches, tuple(skipped))

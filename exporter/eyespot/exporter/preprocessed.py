@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -24,26 +26,40 @@ class Preprocessed(nn.Module):
         self.register_buffer("mean", torch.tensor(rule.mean).view(1, -1, 1, 1))  # (1, C, 1, 1)
         self.register_buffer("std", torch.tensor(rule.std).view(1, -1, 1, 1))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Give the logits of UINT8 pixels (B, H, W, C)."""
+    def forward(self, image: torch.Tensor) -> Any:
+        """Give what the network gives, of UINT8 pixels (B, H, W, C)."""
         pixels = image.to(torch.float32)  # gradients begin here
         x = pixels.permute(0, 3, 1, 2) / 255.0  # -> (B, C, H, W)
-        logits: torch.Tensor = self.network((x - self.mean) / self.std)
-        return logits
+        return self.network((x - self.mean) / self.std)
 
 
-def check_rule_fits(rule: PreprocessingRule, *, channels: int, height: int, width: int) -> None:
+def check_rule_fits(
+    rule: PreprocessingRule, *, channels: int, height: int | None, width: int | None
+) -> None:
     """Check that the pixels of a rule are those that a network takes.
+
+    Args:
+        rule: From a picture to pixels.
+        channels: That the network takes.
+        height: That the network takes; None where it takes any.
+        width: The same.
 
     Raises:
         PreprocessingFitError: They have other channels or another size, or a size that
-            depends on the picture.
+            depends on the picture where the network's is fixed, or the reverse.
     """
     if rule.channels != channels:
         raise PreprocessingFitError(
             f"the rule gives {rule.channels} channels ({rule.color_order}), the network takes "
             f"{channels}: change color_order, mean and std"
         )
+    if height is None or width is None:
+        if rule.size is not None:
+            raise PreprocessingFitError(
+                f"the rule makes every picture {rule.size[0]}x{rule.size[1]}, the network takes "
+                "any size: leave out the crop, and resize the shorter side if at all"
+            )
+        return
     if rule.size is None and rule.resize_size is not None:
         raise PreprocessingFitError(
             f"resizing the shorter side to {rule.resize_size} gives a size that depends on the "

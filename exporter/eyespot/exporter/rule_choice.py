@@ -15,8 +15,8 @@ def choose_rule(
     own: PreprocessingRule | None,
     *,
     channels: int,
-    height: int,
-    width: int,
+    height: int | None,
+    width: int | None,
 ) -> PreprocessingRule | None:
     """Choose the rule; None stands for none: the graph takes what the network takes.
 
@@ -27,8 +27,8 @@ def choose_rule(
         wanted: "imagenet", "none", a rule, a JSON file with one, or None for `own`.
         own: Of the network or of its weights.
         channels: That the network takes.
-        height: That the network takes.
-        width: That the network takes.
+        height: That the network takes; None where it takes any.
+        width: The same.
 
     Raises:
         PreprocessingFitError: The rule is unknown, unreadable or cannot be made to fit.
@@ -63,15 +63,20 @@ def read_rule(path: Path) -> PreprocessingRule:
 
 
 def fit_rule(
-    rule: PreprocessingRule, *, channels: int, height: int, width: int
+    rule: PreprocessingRule, *, channels: int, height: int | None, width: int | None
 ) -> PreprocessingRule:
     """Give a rule for another input size or number of channels, of the same proportions.
+
+    For a network that takes pictures of any size, what would make them all alike is left out.
 
     Raises:
         PreprocessingFitError: The network takes neither colour nor grey pictures.
     """
     if channels != rule.channels:
         rule = _recoloured(rule, channels)
+    if height is None or width is None:
+        fixed = rule.size is not None
+        return dataclasses.replace(rule, resize_size=None, crop_size=None) if fixed else rule
     if rule.size in (None, (height, width)):
         return rule
     if rule.crop_size is None:

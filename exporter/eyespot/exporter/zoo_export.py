@@ -9,30 +9,55 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from eyespot.exporter.errors import CaptureError, PreprocessingFitError
 from eyespot.exporter.export import ExportResult, Progress, export
 from eyespot.exporter.labels import check_labels, read_labels
 from eyespot.exporter.onnx_file import DEFAULT_OPSET
 from eyespot.exporter.parity import RTOL
 from eyespot.exporter.rule_choice import choose_rule
+from eyespot.exporter.zoo_parts import parts_of
 from eyespot.v1.manifest import Provenance
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.zoo import (
     ModelEntry,
+    Part,
     WeightsOrigin,
     create_model,
+    enliven,
     load_torchvision,
     load_weights,
     model_entry,
     preprocessing_for,
+    set_transform_input,
 )
 
+# Enough inputs to see whether the answers differ.
+_ROWS = 4
 
-def export_zoo_model(
+
+def export_zoo_model(name: str, *, repository: Path | str, **options: Any) -> ExportResult:
+    """Export a network of the zoo that is one model; arguments as `export_zoo_parts` takes them.
+
+    Raises:
+        ZooError: There is no such network, or the weights do not fit it.
+        ExportError: Nothing was written, and why.
+    """
+    parts = model_entry(name).parts
+    if len(parts) > 1:
+        models = ", ".join(_model_name(name, part) for part in parts)
+        raise CaptureError(f"{name} is exported as {models}: export_zoo_parts does that")
+    (result,) = export_zoo_parts(name, repository=repository, **options)
+    return result
+
+
+def export_zoo_parts(
     name: str,
     *,
     repository: Path | str,
     weights: str | Path | None = None,
+    transform_input: bool | None = None,
     model_name: str | None = None,
     labels: Sequence[str] | Path | None = None,
     num_classes: int | None = None,
@@ -40,6 +65,7 @@ def export_zoo_model(
     in_channels: int | None = None,
     preprocessing: str | Path | PreprocessingRule | None = None,
     opset_version: int = DEFAULT_OPSET,
+    external_data: bool = False,
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
@@ -47,21 +73,25 @@ def export_zoo_model(
     seed: int = 0,
     training: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> ExportResult:
-    """Export a network of the zoo to a model repository.
+) -> tuple[ExportResult, ...]:
+    """Export a network of the zoo to a model repository: most are one model, some are several.
 
     Args:
         name: Of the network.
         repository: Made if it does not exist.
-        weights: A file or a published name; without any they are random, by `seed`.
-        model_name: In the repository; the network's if not told.
+        weights: A file or a published name; without any they are random, by `seed`, and such
+            that every layer has a part in the answer.
+        transform_input: Whether the network re-normalises its input inside, where it can; told
+            by the weights where torchvision published them.
+        model_name: In the repository; the network's if not told. Parts have their own after it.
         labels: One for each class, or a file of them; published weights bring their own.
         num_classes: The paper's if not told.
-        input_size: Height and width; the paper's if not told.
+        input_size: Height and width, or length; the paper's if not told.
         in_channels: The paper's if not told.
         preprocessing: "imagenet", "none", a rule, or a JSON file with one; that of the
             weights or of the network, fitted to the input size, if not told.
         opset_version: Of the ONNX graph.
+        external_data: Keep the weights of the graph in a file of their own.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -72,18 +102,12 @@ def export_zoo_model(
 
     Raises:
         ZooError: There is no such network, or the weights do not fit it.
-        ExportError: Nothing was written, and why.
+        ExportError: The part that failed was not written, and why.
     """
     entry = model_entry(name)
-    channels = entry.input_size[0] if in_channels is None else in_channels
-    height, width = entry.input_size[1:] if input_size is None else (input_size, input_size)
-    rule = choose_rule(
-        preprocessing,
-        preprocessing_for(name, weights),
-        channels=channels,
-        height=height,
-        width=width,
-    )
+    size = input_size_of(entry, in_channels=in_channels, input_size=input_size)
+    parts = parts_of(entry, size, num_classes)
+    rule = choose_rule_for(entry, size, preprocessing, weights=weights)
     if isinstance(labels, Path):
         labels = read_labels(labels)
     if labels is not None:
@@ -95,25 +119,82 @@ def export_zoo_model(
         module = create_model(
             name, num_classes=num_classes, in_channels=in_channels, input_size=input_size
         )
-    origin = None if weights is None else load_weights(module, weights)
+    if weights is None:
+        origin = None
+        set_transform_input(module, transform_input)
+        for part in parts:
+            enliven(part.select(module), part.random_inputs(rows=_ROWS, seed=seed), seed=seed)
+    else:
+        origin = load_weights(module, weights, transform_input=transform_input)
     if labels is None and origin is not None:
         labels = _published_labels(entry, origin)
-    return export(
-        module,
-        torch.zeros(1, channels, height, width),
-        repository=repository,
-        name=model_name or name,
-        preprocessing=rule,
-        labels=labels,
-        provenance=_provenance(entry, origin, dict(training or {}), seed),
-        opset_version=opset_version,
-        max_batch_size=max_batch_size,
-        parity_images=parity_images,
-        rtol=rtol,
-        force=force,
-        seed=seed,
-        progress=progress,
+    return tuple(
+        export(
+            part.select(module),
+            part.samples,
+            repository=repository,
+            name=_model_name(model_name or name, part.part),
+            task=entry.task,
+            input_names=None if rule is not None and part.takes_picture else part.input_names,
+            output_names=part.part.outputs,
+            dynamic_axes=part.dynamic_axes,
+            min_size=part.min_size,
+            preprocessing=rule if part.takes_picture else None,
+            labels=labels,
+            provenance=_provenance(entry, module, origin, dict(training or {}), seed),
+            opset_version=opset_version,
+            external_data=external_data,
+            max_batch_size=max_batch_size,
+            parity_images=parity_images if part.takes_picture else None,
+            rtol=rtol,
+            force=force,
+            seed=seed,
+            progress=progress,
+        )
+        for part in parts
     )
+
+
+def choose_rule_for(
+    entry: ModelEntry,
+    input_size: Sequence[int],
+    preprocessing: str | Path | PreprocessingRule | None,
+    *,
+    weights: str | Path | None,
+) -> PreprocessingRule | None:
+    """Choose the rule of a network of the zoo at an input size.
+
+    Raises:
+        PreprocessingFitError: There is none such, or the network takes no picture.
+    """
+    own = preprocessing_for(entry.name, weights)
+    if len(input_size) != 3:
+        if preprocessing not in (None, "none"):
+            raise PreprocessingFitError(f"{entry.name} takes no picture: there is none to prepare")
+        return None
+    channels, height, width = input_size
+    return choose_rule(
+        preprocessing,
+        own,
+        channels=channels,
+        height=None if 2 in entry.dynamic_axes else height,
+        width=None if 3 in entry.dynamic_axes else width,
+    )
+
+
+def input_size_of(
+    entry: ModelEntry, *, in_channels: int | None, input_size: int | None
+) -> tuple[int, ...]:
+    """Give the size of a network's input, with what was asked for in place of the paper's."""
+    channels, *sides = entry.input_size
+    return (
+        channels if in_channels is None else in_channels,
+        *(side if input_size is None else input_size for side in sides),
+    )
+
+
+def _model_name(name: str, part: Part) -> str:
+    return f"{name}_{part.suffix}" if part.suffix else name
 
 
 @contextmanager
@@ -125,7 +206,11 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _provenance(
-    entry: ModelEntry, origin: WeightsOrigin | None, training: dict[str, Any], seed: int
+    entry: ModelEntry,
+    module: nn.Module,
+    origin: WeightsOrigin | None,
+    training: dict[str, Any],
+    seed: int,
 ) -> Provenance:
     told = Provenance(
         architecture=entry.name,
@@ -133,6 +218,7 @@ def _provenance(
         year=entry.year,
         weights="random",
         training=training,
+        transform_input=getattr(module, "transform_input", None),
     )
     if origin is None:
         return dataclasses.replace(told, training={**training, "seed": seed})

@@ -41,9 +41,10 @@ from eyespot.zoo import (  # noqa: F401 - imported to be registered
     xception,
     zfnet,
 )
-from eyespot.zoo.entry import ModelEntry, entry_of
+from eyespot.zoo.entry import InputFact, ModelEntry, Part, entry_of
 from eyespot.zoo.errors import (
     ArchitectureError,
+    DeadNetworkError,
     DuplicateModelError,
     MissingTimmError,
     MissingTorchvisionError,
@@ -51,6 +52,7 @@ from eyespot.zoo.errors import (
     WeightsError,
     ZooError,
 )
+from eyespot.zoo.liveness import check_is_alive, enliven
 from eyespot.zoo.registry import (
     create_model,
     list_models,
@@ -60,19 +62,24 @@ from eyespot.zoo.registry import (
 )
 from eyespot.zoo.timm_models import load_timm
 from eyespot.zoo.torchvision_models import load_torchvision
-from eyespot.zoo.weights import WeightsOrigin, load_weights, weights_origin
+from eyespot.zoo.weights import WeightsOrigin, load_weights, set_transform_input, weights_origin
 
 __all__ = [
     "ArchitectureError",
+    "DeadNetworkError",
     "DuplicateModelError",
+    "InputFact",
     "MissingTimmError",
     "MissingTorchvisionError",
     "ModelEntry",
+    "Part",
     "UnknownModelError",
     "WeightsError",
     "WeightsOrigin",
     "ZooError",
+    "check_is_alive",
     "create_model",
+    "enliven",
     "entry_of",
     "list_models",
     "load_timm",
@@ -81,5 +88,6 @@ __all__ = [
     "model_entry",
     "preprocessing_for",
     "register_model",
+    "set_transform_input",
     "weights_origin",
 ]

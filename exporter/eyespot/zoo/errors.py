@@ -5,6 +5,7 @@ ZooError (ValueError)
 ├── DuplicateModelError       the name is taken
 ├── ArchitectureError         this network cannot have that shape
 ├── WeightsError              the weights cannot be read, or do not fit
+├── DeadNetworkError          random weights let no signal through
 ├── MissingTorchvisionError   torchvision is absent, or cannot be imported
 └── MissingTimmError          timm is absent
 """
@@ -30,6 +31,10 @@ class ArchitectureError(ZooError):
 
 class WeightsError(ZooError):
     """The weights cannot be found, read or trusted, or belong to another network."""
+
+
+class DeadNetworkError(ZooError):
+    """The network answers every input alike, or with no numbers: nothing can be shown by it."""
 
 
 class MissingTorchvisionError(ZooError):

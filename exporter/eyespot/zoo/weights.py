@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -53,17 +54,24 @@ def weights_origin(module: nn.Module) -> WeightsOrigin | None:
     return _origins.get(module)
 
 
-def load_weights(module: nn.Module, source: str | Path) -> WeightsOrigin:
+def load_weights(
+    module: nn.Module, source: str | Path, *, transform_input: bool | None = None
+) -> WeightsOrigin:
     """Copy weights into a module, all of them or none.
 
     Args:
         module: A network of the zoo, or any other module (which has files only, no names).
         source: A state_dict file (safetensors, or any that `torch.save` wrote; alone or under
             `state_dict` or `model`), or the name of weights that torchvision publishes.
+        transform_input: Whether the network is to re-normalise its input inside, as torchvision's
+            GoogLeNet and Inception were trained to; if not told, only published weights, by name
+            or by hash, turn it on.
 
     Raises:
-        WeightsError: They cannot be found, read or trusted, or do not fit.
+        WeightsError: They cannot be found, read or trusted, or do not fit, or the network does
+            not re-normalise.
     """
+    _require_transform_input(module, transform_input)
     entry = entry_of(module)
     path, asked_for = _locate(entry, source)
     state_dict = read_state_dict(path)
@@ -77,13 +85,33 @@ def load_weights(module: nn.Module, source: str | Path) -> WeightsOrigin:
         source=path.name if asked_for is None else asked_for.name,
         sha256=sha256,
         published=None if published is None else published.name,
-        transform_input=published is not None and hasattr(module, "transform_input"),
+        transform_input=hasattr(module, "transform_input")
+        and (published is not None if transform_input is None else transform_input),
         training=read_notes(path),
     )
     if hasattr(module, "transform_input"):
-        module.transform_input = origin.transform_input  # type: ignore[assignment]
+        set_transform_input(module, origin.transform_input)
     _origins[module] = origin
     return origin
+
+
+def set_transform_input(module: nn.Module, transform_input: bool | None) -> None:
+    """Let a network re-normalise its input inside, or not; None leaves it as it is.
+
+    Raises:
+        WeightsError: It has no such switch.
+    """
+    _require_transform_input(module, transform_input)
+    if transform_input is not None:
+        module.transform_input = transform_input  # type: ignore[assignment]
+
+
+def _require_transform_input(module: nn.Module, transform_input: bool | None) -> None:
+    if transform_input is not None and not hasattr(module, "transform_input"):
+        raise WeightsError(
+            f"{type(module).__name__} does not re-normalise its input: transform_input "
+            "(--transform-input) is for torchvision's GoogLeNet and Inception"
+        )
 
 
 def _locate(entry: ModelEntry | None, source: str | Path) -> tuple[Path, PublishedWeights | None]:
@@ -128,6 +156,7 @@ def _require_fit(module: nn.Module, state_dict: StateDict, file_name: str) -> No
         _listed("missing", missing),
         _listed("unexpected", unexpected),
         _listed("of another shape", reshaped.values()),
+        _listed("nearest", _nearest(own, state_dict, missing, unexpected)),
     ]
     if any(differences):
         advice = "" if missing or unexpected else _advice(own, state_dict, set(reshaped))
@@ -135,6 +164,19 @@ def _require_fit(module: nn.Module, state_dict: StateDict, file_name: str) -> No
             f"{file_name} does not fit this network. {'. '.join(filter(None, differences))}. "
             + (advice or "Give the file's own network, num_classes, in_channels and input_size")
         )
+
+
+def _nearest(
+    own: StateDict, state_dict: StateDict, missing: Sequence[str], unexpected: Sequence[str]
+) -> list[str]:
+    """Say which names of the file may stand for the first that are missing."""
+    found = []
+    for name in missing[:_SHOWN]:
+        for close in difflib.get_close_matches(name, unexpected, n=1):
+            there, here = _shape(state_dict[close].shape), _shape(own[name].shape)
+            shapes = "" if there == here else f" ({there} there, {here} here)"
+            found.append(f"{name} may be {close} in the file{shapes}")
+    return found
 
 
 def _advice(own: StateDict, state_dict: StateDict, reshaped: set[str]) -> str:

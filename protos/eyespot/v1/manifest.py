@@ -18,10 +18,13 @@ from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model.onnx"
+DATA_FILE = "model.onnx.data"
 ORIGINAL_FILE = "original.pt2"
 MANIFEST_FILE = "manifest.json"
 
-FORMAT_VERSION = 1
+# 2 adds what the second format tells of other tasks than classification; the first still reads.
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
 
 
 class ManifestError(ValueError):
@@ -39,6 +42,8 @@ class Provenance:
         weights: A file name, a published name, or "random".
         weights_sha256: Of the weights file, when there is one.
         training: What is known of the training, such as accuracy and seed.
+        transform_input: Whether the network re-normalises its input inside, as torchvision's
+            GoogLeNet and Inception were trained to; None where it has no such switch.
     """
 
     architecture: str
@@ -47,6 +52,7 @@ class Provenance:
     weights: str = ""
     weights_sha256: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    transform_input: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,32 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class DynamicAxis:
+    """A size that each request may choose, beside the number of its rows.
+
+    Attributes:
+        name: As it stands in the shapes of the inputs.
+        minimum: The smallest size that the network takes.
+        example: A usual size: the one that the network was captured with.
+    """
+
+    name: str
+    minimum: int
+    example: int
+
+
+@dataclass(frozen=True)
 class ParityCase:
     """How far ONNX Runtime was from the PyTorch original on one batch.
 
     Attributes:
-        source: "random", or what pictures were used.
+        source: "random", with the sizes of dynamic axes, or what pictures were used.
         batch_size: Rows in the batch.
         output: Name of the output.
         max_abs_diff: Largest absolute difference of any element.
         max_rel_diff: The same, over the largest magnitude in the original's output.
-        top1_agreement: Fraction of rows with the same top class.
+        top1_agreement: Fraction of rows, pixels or steps with the same top class; None for an
+            output without classes.
     """
 
     source: str
@@ -76,7 +98,7 @@ class ParityCase:
     output: str
     max_abs_diff: float
     max_rel_diff: float
-    top1_agreement: float
+    top1_agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -100,7 +122,7 @@ class ParityReport:
                 case.output,
                 f"{case.max_abs_diff:.3g}",
                 f"{case.max_rel_diff:.3g}",
-                f"{case.top1_agreement:.2%}",
+                "-" if case.top1_agreement is None else f"{case.top1_agreement:.2%}",
             )
             for case in self.cases
         ]
@@ -119,10 +141,13 @@ class Manifest:
     Attributes:
         channel_axis: Of the first input, in its own axis order; None when it has none.
         gradient_node: The node of the original's graph at which gradients begin; None
-            when there is no original.
+            when there is no original, or no one place: symbols have no gradient.
         parity: None for a model that was not exported from PyTorch.
         files: SHA-256 by file name, relative to the version's folder.
         library_versions: What wrote the version, by distribution name.
+        task: What the outputs mean, in the zoo's words.
+        dynamic_axes: Sizes beside the rows that each request may choose.
+        symbols: How many symbols there are, by the name of each input of whole numbers.
     """
 
     model_name: str
@@ -138,6 +163,9 @@ class Manifest:
     parameter_count: int | None
     files: Mapping[str, str]
     library_versions: Mapping[str, str]
+    task: str = "classification"
+    dynamic_axes: tuple[DynamicAxis, ...] = ()
+    symbols: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -159,7 +187,7 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(values, dict):
         raise ManifestError(f"{path.name} must hold a JSON object, found {type(values).__name__}")
     found = values.pop("format_version", None)
-    if found != FORMAT_VERSION:
+    if found not in _READABLE:
         raise ManifestError(f"{path.name} has format_version {found}, expected {FORMAT_VERSION}")
     try:
         return _from_json(values)
@@ -183,6 +211,7 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         "parity": None if parity is None else _parity(parity),
         "files": _texts(values["files"]),
         "library_versions": _texts(values["library_versions"]),
+        "dynamic_axes": tuple(DynamicAxis(**axis) for axis in values.get("dynamic_axes", ())),
     }
     return Manifest(**{**values, **read})
 

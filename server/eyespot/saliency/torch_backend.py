@@ -137,6 +137,16 @@ def _to_array(tensor: Tensor) -> NDArray[np.float32]:
     return array
 
 
+def read_original(path: Path) -> ExportedProgram:
+    """Read a captured program from disk; nothing in it is unpickled or evaluated.
+
+    Raises:
+        UnsafeOriginalError: the file holds more than numbers and a graph.
+        OriginalError: it cannot be read.
+    """
+    return _read(path)
+
+
 def _read(path: Path) -> ExportedProgram:
     try:
         reader = PT2ArchiveReader(str(path))

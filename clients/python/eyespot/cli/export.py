@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one, model_name
-from eyespot.cli.errors import UsageError, telling
+from eyespot.cli.errors import FAILURE, OK, UsageError, telling
 from eyespot.cli.inspect import print_parity
-from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.cli.progress import showing_progress
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 if TYPE_CHECKING:
-    from eyespot.exporter import ExportResult
+    from eyespot.exporter import ExportResult, ZooRow
 
 _RULE_OPTIONS = ("mean", "std", "resize", "crop", "interpolation")
+_OF_ONE_MODEL = (
+    "weights",
+    "transform_input",
+    "name",
+    "labels",
+    "num_classes",
+    "input_size",
+    "channels",
+    "parity_images",
+    "preprocessing",
+    *_RULE_OPTIONS,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("model", metavar="MODEL", help="network of the zoo (see `eyespot models`)")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="network of the zoo (see `eyespot models`)"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="every network of the zoo, with random weights"
+    )
     parser.add_argument(
         "--output", required=True, metavar="REPOSITORY", type=Path, help="folder of models"
     )
     parser.add_argument(
         "--weights", metavar="FILE|NAME", help="state_dict, or published name (default random)"
+    )
+    parser.add_argument(
+        "--transform-input",
+        action=argparse.BooleanOptionalAction,
+        help="GoogLeNet and Inception: re-normalise the input inside, as torchvision's weights "
+        "expect (default as the weights were published)",
     )
     parser.add_argument("--name", type=model_name, help="name to serve it under (default MODEL)")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="one label a line")
@@ -37,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channels", type=at_least_one, metavar="N", help="of the input: 1 or 3")
     parser.add_argument("--opset", type=int, metavar="N", help="of the ONNX graph, 18 or later")
+    parser.add_argument(
+        "--external-data",
+        action="store_true",
+        help="weights in a file of their own, model.onnx.data, as beyond 2 GiB anyway",
+    )
     parser.add_argument(
         "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"
     )
@@ -71,37 +100,109 @@ def _add_rule_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export, and print the parity report."""
+    if options.all == (options.model is not None):
+        raise UsageError("name one MODEL of the zoo, or ask for --all of them")
+    if options.all:
+        return _export_all(options)
     if options.preprocessing and _changes(options):
         given = ", ".join(f"--{name}" for name in _changes(options))
         raise UsageError(f"--preprocessing tells the whole rule: it does not go with {given}")
     with showing_progress() as tell:
         tell("loading PyTorch")
-        from eyespot.exporter import ExportError, export_zoo_model
+        from eyespot.exporter import ExportError, export_zoo_parts
         from eyespot.zoo import ZooError
 
         with telling(ExportError, ZooError, PreprocessingError):
-            result = export_zoo_model(
+            results = export_zoo_parts(
                 options.model,
                 repository=options.output,
                 weights=options.weights,
+                transform_input=options.transform_input,
                 model_name=options.name,
                 labels=options.labels,
                 num_classes=options.num_classes,
                 input_size=options.input_size,
                 in_channels=options.channels,
                 preprocessing=_rule(options),
-                max_batch_size=options.max_batch_size,
                 parity_images=options.parity_images,
-                force=options.force,
-                seed=options.seed,
                 progress=tell,
-                **({} if options.opset is None else {"opset_version": options.opset}),
+                **_shared(options),
             )
     if options.json:
-        print_json(result)
+        print_json(results[0] if len(results) == 1 else results)
     else:
-        _print(result)
-    return 0
+        for result in results:
+            _print(result)
+    return OK
+
+
+def _export_all(options: argparse.Namespace) -> int:
+    """Export every network, and print one table; any that failed makes the exit code 1."""
+    given = [name for name in _OF_ONE_MODEL if getattr(options, name) is not None]
+    if given:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"--all takes every network as its paper has it: {words} is for one MODEL")
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.exporter import export_zoo
+
+        rows = []
+        for row in export_zoo(repository=options.output, progress=tell, **_shared(options)):
+            rows.append(row)
+            if row.reason is not None:
+                tell(f"{row.name} failed: {row.reason}")
+    if options.json:
+        print_json(rows)
+    else:
+        _print_rows(rows)
+    return OK if all(row.reason is None for row in rows) else FAILURE
+
+
+def _shared(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments that one network and all of them take alike."""
+    return {
+        "external_data": options.external_data,
+        "max_batch_size": options.max_batch_size,
+        "force": options.force,
+        "seed": options.seed,
+        **({} if options.opset is None else {"opset_version": options.opset}),
+    }
+
+
+def _print_rows(rows: Sequence[ZooRow]) -> None:
+    print_table(
+        (
+            "NAME",
+            "PARAMETERS",
+            "SECONDS",
+            "SIZE",
+            "MAX ABS DIFF",
+            "MAX REL DIFF",
+            "OPSET",
+            "PEAK MEMORY",
+        ),
+        [
+            (
+                row.name,
+                row.parameter_count,
+                round(row.export_seconds, 1),
+                _mebibytes(row.size_bytes),
+                row.max_abs_diff,
+                row.max_rel_diff,
+                row.opset_version,
+                _mebibytes(row.peak_bytes),
+            )
+            for row in rows
+        ],
+    )
+    failed = [row for row in rows if row.reason is not None]
+    for row in failed:
+        print(f"FAILED  {row.name}: {row.reason}")
+    print(f"{counted(len(rows), 'network')}, {len(failed)} failed")
+
+
+def _mebibytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:,.1f} MiB"
 
 
 def _print(result: ExportResult) -> None:
@@ -130,20 +231,19 @@ def _rule(options: argparse.Namespace) -> str | Path | PreprocessingRule | None:
 
 def _changed_rule(options: argparse.Namespace, changes: dict[str, Any]) -> PreprocessingRule:
     """Change the rule that the network would get."""
-    from eyespot.exporter.rule_choice import choose_rule
-    from eyespot.zoo import model_entry, preprocessing_for
+    from eyespot.exporter.zoo_export import choose_rule_for, input_size_of
+    from eyespot.zoo import model_entry
 
-    channels, height, width = model_entry(options.model).input_size
-    if options.input_size is not None:
-        height = width = options.input_size
-    rule = choose_rule(
+    entry = model_entry(options.model)
+    rule = choose_rule_for(
+        entry,
+        input_size_of(entry, in_channels=options.channels, input_size=options.input_size),
         None,
-        preprocessing_for(options.model, options.weights),
-        channels=channels if options.channels is None else options.channels,
-        height=height,
-        width=width,
+        weights=options.weights,
     )
-    assert rule is not None  # every network of the zoo has one
+    if rule is None:
+        given = ", ".join(f"--{name}" for name in changes)
+        raise UsageError(f"{entry.name} takes no picture: {given} changes nothing")
     fields = {"resize": "resize_size", "crop": "crop_size"}
     return dataclasses.replace(
         rule, **{fields.get(name, name): value for name, value in changes.items()}

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import TYPE_CHECKING, Any
 
-from eyespot.cli.output import add_json_argument, print_json, print_table, shape_text
+from eyespot.cli.output import add_json_argument, print_json, print_table
+
+if TYPE_CHECKING:
+    from eyespot.zoo import ModelEntry
+
+_WIDEST_AUTHORS = 22  # a line is to fit a terminal
+_UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,34 +26,52 @@ def run(options: argparse.Namespace) -> int:
 
     entries = [model_entry(name) for name in list_models()]
     if options.json:
-        print_json(
-            [
-                {
-                    "name": entry.name,
-                    "parameter_count": entry.parameter_count,
-                    "input_size": entry.input_size,
-                    "num_classes": entry.num_classes,
-                    "task": entry.task,
-                    "paper": entry.paper,
-                    "year": entry.year,
-                    "departures": entry.departures,
-                    "preprocessing": entry.preprocessing,
-                }
-                for entry in entries
-            ]
-        )
+        print_json([_facts(entry) for entry in entries])
         return 0
     print_table(
-        ("NAME", "PARAMETERS", "INPUT", "YEAR", "PAPER"),
+        ("NAME", "TASK", "PARAMETERS", "MACS", "INPUT", "YEAR", "PAPER"),
         [
             (
                 entry.name,
+                entry.task,
                 entry.parameter_count,
-                shape_text(entry.input_size),
+                _scaled(entry.macs).rjust(6),
+                "x".join(map(str, entry.input_size)),
                 str(entry.year),
-                entry.paper.partition(":")[0],  # the authors
+                _shortened(entry.paper.partition(":")[0]),
             )
             for entry in entries
         ],
     )
     return 0
+
+
+def _facts(entry: ModelEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "task": entry.task,
+        "parameter_count": entry.parameter_count,
+        "macs": entry.macs,
+        "receptive_field": entry.receptive_field,
+        "input_size": entry.input_size,
+        "min_input_size": entry.min_input_size,
+        "dynamic_axes": list(entry.dynamic_axes.values()),
+        "num_classes": entry.num_classes,
+        "models": [f"{entry.name}_{part.suffix}" for part in entry.parts if part.suffix]
+        or [entry.name],
+        "paper": entry.paper,
+        "year": entry.year,
+        "departures": entry.departures,
+        "preprocessing": entry.preprocessing,
+    }
+
+
+def _scaled(count: int) -> str:
+    unit, size = next(((u, s) for u, s in _UNITS if count >= s), ("", 1.0))
+    return f"{count / size:.3g} {unit}"
+
+
+def _shortened(authors: str) -> str:
+    if len(authors) <= _WIDEST_AUTHORS:
+        return authors
+    return re.split(r",| and ", authors)[0] + " et al."
