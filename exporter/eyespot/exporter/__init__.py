@@ -2,9 +2,11 @@
 
 from eyespot.exporter.add import AddResult, add_model
 from eyespot.exporter.check import CheckResult, check_repository
+from eyespot.exporter.effective_field import EffectiveField, effective_field
 from eyespot.exporter.errors import (
     CaptureError,
     ExportError,
+    InputSizeError,
     LabelsError,
     ModelTooLargeError,
     OnnxError,
@@ -14,26 +16,43 @@ from eyespot.exporter.errors import (
     RepositoryError,
 )
 from eyespot.exporter.export import ExportResult, export
-from eyespot.exporter.inspect import Entry, inspect_entry
+from eyespot.exporter.field_measurement import measure_entry, measure_zoo_model
+from eyespot.exporter.field_picture import draw_effective_field
+from eyespot.exporter.inspect import Entry, entry_program, inspect_entry
+from eyespot.exporter.layers import Layer, LayerTable, SeenField, layer_table
+from eyespot.exporter.tracing import trace, trace_zoo_model
 from eyespot.exporter.zoo_export import export_zoo_model
 
 __all__ = [
     "AddResult",
     "CaptureError",
     "CheckResult",
+    "EffectiveField",
     "Entry",
     "ExportError",
     "ExportResult",
+    "InputSizeError",
     "LabelsError",
+    "Layer",
+    "LayerTable",
     "ModelTooLargeError",
     "OnnxError",
     "OriginalError",
     "ParityError",
     "PreprocessingFitError",
     "RepositoryError",
+    "SeenField",
     "add_model",
     "check_repository",
+    "draw_effective_field",
+    "effective_field",
+    "entry_program",
     "export",
     "export_zoo_model",
     "inspect_entry",
+    "layer_table",
+    "measure_entry",
+    "measure_zoo_model",
+    "trace",
+    "trace_zoo_model",
 ]

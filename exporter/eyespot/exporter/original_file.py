@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from eyespot.exporter.capture import silenced
 from eyespot.exporter.errors import OriginalError
 from eyespot.saliency.errors import SaliencyError
-from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.saliency.torch_backend import TorchBackend, _read
 
 
 def save_original(program: ExportedProgram, path: Path) -> None:
@@ -29,5 +29,17 @@ def open_original(path: Path, *, gradient_node: str) -> TorchBackend:
     """
     try:
         return TorchBackend.load(path, gradient_node=gradient_node)
+    except SaliencyError as error:
+        raise OriginalError(str(error)) from error
+
+
+def read_original(path: Path) -> ExportedProgram:
+    """Read a captured program by the same door, to look at its graph.
+
+    Raises:
+        OriginalError: The file is not there, is damaged, or holds more than weights and a graph.
+    """
+    try:
+        return _read(path)
     except SaliencyError as error:
         raise OriginalError(str(error)) from error
