@@ -20,7 +20,7 @@ def test_the_table_of_a_network(run):
     lines = run("inspect", "lenet5_modern").out.splitlines()
     assert lines[0] == "input (1, 1, 32, 32)"
     assert lines[1].split()[:3] == ["LAYER", "KIND", "OUTPUT"]
-    assert lines[2].split("  ")[-1] == "(32 + 2*0 - 1*(5 - 1) - 1)/1 + 1 = 28"
+    assert lines[2].split("  ")[-1].strip() == "(32 + 2*0 - 1*(5 - 1) - 1)/1 + 1 = 28"
     assert "convolution 5x5, padding valid" in lines[2]
     assert "61,706 parameters" in lines[-2]
     assert lines[-1] == (
@@ -66,7 +66,8 @@ def test_the_effective_field_is_drawn(run, tmp_path):
     words = ["--measure", "--samples", "2", "--output", tmp_path / "field.png"]
     ran = run("inspect", "lenet5_modern", *words)
     assert "of 16x16 pixels" in ran.out.splitlines()[-1]
-    assert Image.open(tmp_path / "field.png").size == (1200, 600)
+    with Image.open(tmp_path / "field.png") as picture:
+        assert picture.size == (1200, 600)
     told = run("inspect", "lenet5_modern", *words, "--json").json["effective_field"]
     assert told["box"] == [8, 8, 16, 16]
     assert told["picture"] == str(tmp_path / "field.png")

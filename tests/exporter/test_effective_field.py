@@ -108,7 +108,8 @@ def test_an_entry_is_measured_on_pixels(exported):
 
 def test_the_picture_shows_the_bump_and_the_box(two_means, tmp_path):
     draw_effective_field(measured(two_means), tmp_path / "field.png", title="two means")
-    picture = np.asarray(Image.open(tmp_path / "field.png").convert("RGB")).astype(int)
+    with Image.open(tmp_path / "field.png") as image:
+        picture = np.asarray(image.convert("RGB")).astype(int)
     assert picture.shape == (600, 1200, 3)
     cyan = np.abs(picture - (23, 190, 207)).sum(2) < 12
     yellow = np.abs(picture - (252, 253, 191)).sum(2) < 12

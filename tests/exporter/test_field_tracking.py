@@ -152,7 +152,9 @@ def _told(module, *shape):
 
 
 def test_where_paths_meet_the_largest_counts():
-    tracker, output, notes = _told(_Paths(nn.Conv2d(1, 1, 3, 1, 1), nn.Conv2d(1, 1, 7, 1, 3)), 1, 9, 9)
+    tracker, output, notes = _told(
+        _Paths(nn.Conv2d(1, 1, 3, 1, 1), nn.Conv2d(1, 1, 7, 1, 3)), 1, 9, 9
+    )
     assert [field.size for field in tracker.axes_of(output)[2:]] == [7, 7]
     assert notes == []
 

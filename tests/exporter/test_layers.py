@@ -113,7 +113,10 @@ def test_an_input_that_is_too_small_is_told_the_smallest():
     module = nn.Sequential(nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5))
     with pytest.raises(InputSizeError, match="smallest that passes has sides of 14 "):
         trace(module, torch.zeros(1, 1, 9, 9))
-    assert layer_table(trace(module, torch.zeros(1, 1, 14, 14))).layers[-1].output_shape[2:] == (1, 1)
+    assert layer_table(trace(module, torch.zeros(1, 1, 14, 14))).layers[-1].output_shape[2:] == (
+        1,
+        1,
+    )
 
 
 def test_an_input_that_does_not_fit_is_no_matter_of_size():

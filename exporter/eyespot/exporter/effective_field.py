@@ -165,9 +165,7 @@ class _Reached(Exception):  # noqa: N818 - not an error: the way out of the inte
         self.value = value
 
 
-def _arguments(
-    program: ExportedProgram, weights: Mapping[str, Tensor], rows: Tensor
-) -> list[Any]:
+def _arguments(program: ExportedProgram, weights: Mapping[str, Tensor], rows: Tensor) -> list[Any]:
     """Line up weights, constants and the input as the graph takes them."""
     values: list[Any] = []
     for spec in program.graph_signature.input_specs:

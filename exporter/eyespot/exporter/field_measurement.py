@@ -107,9 +107,7 @@ def measure_entry(
     example = torch.zeros(table.input_shapes[0], dtype=_input_dtype(program))
     rule = inspect_entry(repository, name, version).preprocessing
     rows = _rows(example, images, rule, samples=samples, seed=seed)
-    return _measure(
-        program, table, layer, rows, lambda _: program.state_dict, seed=seed, tell=tell
-    )
+    return _measure(program, table, layer, rows, lambda _: program.state_dict, seed=seed, tell=tell)
 
 
 def find_map(table: LayerTable, node: str | None) -> Layer:
@@ -161,11 +159,9 @@ def _rows(
     """Make rows like an example: of pictures if there are any, else at random."""
     if images is not None:
         height, width = example.shape[1:3]
-        pictures = read_pictures(
-            Path(images), rule, shape=(height, width), batch_size=MAX_PICTURES
-        )
+        pictures = read_pictures(Path(images), rule, shape=(height, width), batch_size=MAX_PICTURES)
         pixels = torch.from_numpy(pictures.batches[0].rows)  # (N, H, W, C)
-        return list(pixels[:samples].split(1))
+        return [row[None] for row in pixels[:samples]]  # (H, W, C) -> (1, H, W, C)
     generator = torch.Generator().manual_seed(seed)
     if example.is_floating_point():
         return [torch.randn(example.shape, generator=generator) for _ in range(samples)]

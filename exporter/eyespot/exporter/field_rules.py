@@ -82,9 +82,7 @@ def axes_after(call: Call, tags: Sequence[torch.Tag]) -> list[Axes]:
         raise NoRuleError(call.operator)
     axes = rule(call)
     # Beside the first there are indices of it, pieces like it, or statistics.
-    return [
-        axes if len(axes) == output.ndim else (None,) * output.ndim for output in call.outputs
-    ]
+    return [axes if len(axes) == output.ndim else (None,) * output.ndim for output in call.outputs]
 
 
 def _rule(*operators: str) -> Callable[[Rule], Rule]:
@@ -96,8 +94,9 @@ def _rule(*operators: str) -> Callable[[Rule], Rule]:
 
 
 @_rule("clone", "detach", "alias", "_to_copy", "lift_fresh", "native_dropout", "contiguous",
-       "channel_shuffle", "native_channel_shuffle", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
-       "cudnn_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update")  # fmt: skip
+       "channel_shuffle", "native_channel_shuffle", "native_batch_norm",
+       "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
+       "_batch_norm_with_update", "_batch_norm_no_update")  # fmt: skip
 def _same(call: Call) -> Axes:
     return call.axes_of(call.first)
 

@@ -19,7 +19,7 @@ from eyespot.exporter.receptive_field import Field
 from eyespot.exporter.windows import Window, window_of
 
 
-class FieldTracker(TorchDispatchMode):
+class FieldTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Describes every tensor that comes from the inputs, while it is entered.
 
     Args:
@@ -32,7 +32,7 @@ class FieldTracker(TorchDispatchMode):
     window: tuple[Window, tuple[int, ...]] | None = None
 
     def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._tell = tell
         # Tensors are kept, so that no other can get the number of one that is gone.
         self._known: dict[int, tuple[Tensor, Axes, str | None]] = {}
@@ -40,7 +40,9 @@ class FieldTracker(TorchDispatchMode):
 
     def begin(self, tensor: Tensor) -> None:
         """Take a tensor as an input: each of its pixels sees itself."""
-        axes = [Field(axis) if axis in spatial_axes(tensor) else None for axis in range(tensor.ndim)]
+        axes = [
+            Field(axis) if axis in spatial_axes(tensor) else None for axis in range(tensor.ndim)
+        ]
         self._known[id(tensor)] = (tensor, tuple(axes), None)
 
     def axes_of(self, tensor: Tensor) -> Axes:
@@ -63,7 +65,11 @@ class FieldTracker(TorchDispatchMode):
         return self._last
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operator, and describe what it gives."""
         operator = func.overloadpacket.__name__.rstrip("_")

@@ -112,9 +112,7 @@ def inspect_entry(repository: Path | str, name: str, version: str | None = None)
     )
 
 
-def entry_program(
-    repository: Path | str, name: str, version: str | None = None
-) -> ExportedProgram:
+def entry_program(repository: Path | str, name: str, version: str | None = None) -> ExportedProgram:
     """Read the captured program of a model version; nothing in it is unpickled.
 
     Args:

@@ -224,7 +224,8 @@ def _scope(node: fx.Node) -> str:
 
 
 def _operator(node: fx.Node) -> str:
-    name = getattr(node.target, "overloadpacket", node.target).__name__
+    target: Any = node.target
+    name = getattr(target, "overloadpacket", target).__name__
     return str(name).rstrip("_").replace("_", " ")
 
 

@@ -50,9 +50,7 @@ class Field:
             centre=self.centre + (reach * _HALF - padding) * self.stride,
         )
 
-    def spread(
-        self, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
-    ) -> Field:
+    def spread(self, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> Field:
         """See through a transposed window, which puts a kernel down every `stride` units.
 
         A unit of the output is under the kernels of so many neighbours as fit into a kernel;
@@ -101,6 +99,4 @@ class Field:
 
     def sliced(self, start: int, step: int = 1) -> Field:
         """See a part of the map; a negative start is padding."""
-        return replace(
-            self, stride=self.stride * step, centre=self.centre + start * self.stride
-        )
+        return replace(self, stride=self.stride * step, centre=self.centre + start * self.stride)

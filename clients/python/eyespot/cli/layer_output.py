@@ -71,9 +71,7 @@ def print_maps(table: LayerTable) -> None:
 def table_json(table: LayerTable, *, only_maps: bool = False) -> object:
     """Give a table as JSON will hold it; or its maps alone."""
     if only_maps:
-        return [
-            {**vars(layer), "is_default": layer is table.last_map} for layer in table.maps
-        ]
+        return [{**vars(layer), "is_default": layer is table.last_map} for layer in table.maps]
     last, lost = table.last_map, table.undefined_from
     return {
         **vars(table),
