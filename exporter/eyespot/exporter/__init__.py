@@ -2,6 +2,8 @@
 
 from eyespot.exporter.add import AddResult, add_model
 from eyespot.exporter.check import CheckResult, check_repository
+from eyespot.exporter.compare import ComparedNetwork, EntryPlace, compare_networks
+from eyespot.exporter.comparison_picture import draw_comparison
 from eyespot.exporter.effective_field import EffectiveField, effective_field
 from eyespot.exporter.errors import (
     CaptureError,
@@ -20,15 +22,19 @@ from eyespot.exporter.field_measurement import measure_entry, measure_zoo_model
 from eyespot.exporter.field_picture import draw_effective_field
 from eyespot.exporter.inspect import Entry, entry_program, inspect_entry
 from eyespot.exporter.layers import Layer, LayerTable, SeenField, layer_table
+from eyespot.exporter.published_errors import PUBLISHED_ERRORS, PublishedError
 from eyespot.exporter.tracing import trace, trace_zoo_model
 from eyespot.exporter.zoo_export import export_zoo_model
 
 __all__ = [
+    "PUBLISHED_ERRORS",
     "AddResult",
     "CaptureError",
     "CheckResult",
+    "ComparedNetwork",
     "EffectiveField",
     "Entry",
+    "EntryPlace",
     "ExportError",
     "ExportResult",
     "InputSizeError",
@@ -40,10 +46,13 @@ __all__ = [
     "OriginalError",
     "ParityError",
     "PreprocessingFitError",
+    "PublishedError",
     "RepositoryError",
     "SeenField",
     "add_model",
     "check_repository",
+    "compare_networks",
+    "draw_comparison",
     "draw_effective_field",
     "effective_field",
     "entry_program",

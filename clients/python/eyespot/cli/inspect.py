@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--layers does not go with --measure")
     if not options.measure and (options.output or options.layer or options.images):
         raise UsageError("--output, --layer and --images go with --measure")
-    is_entry = _is_path(options.network)
+    is_entry = is_path(options.network)
     entry, table = _read_entry(options) if is_entry else (None, _read_zoo(options))
     field, picture = _measure(options, is_entry) if options.measure else (None, None)
     if options.json:
@@ -117,7 +117,8 @@ def rule_text(rule: PreprocessingRule | None) -> str:
     return f"{', '.join(steps)}\nin the graph: mean {list(rule.mean)}, std {list(rule.std)}"
 
 
-def _is_path(network: str) -> bool:
+def is_path(network: str) -> bool:
+    """Tell the folder of an entry from the name of a network of the zoo."""
     return "/" in network or Path(network).is_dir()
 
 

@@ -46,6 +46,9 @@ SUBCOMMANDS = {
     "inspect": Subcommand(
         "eyespot.cli.inspect", "describe a network layer by layer, or a repository entry", "export"
     ),
+    "compare": Subcommand(
+        "eyespot.cli.compare", "put networks side by side: cost, speed, error", "export"
+    ),
     "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
     "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
     "status": Subcommand(
