@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +48,12 @@ def _draw_scatter(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
         elif error is not None:
             height = error
         else:
-            _draw_unknown(axes, network, color)
+            _draw_unknown(axes, network, color, measure)
             continue
         axes.scatter(network.macs, height, s=area, color=color, alpha=0.6)
         axes.annotate(
-            network.name, (network.macs, height), xytext=(0, -4), textcoords="offset points",
-            ha="center", va="top",
+            network.name, (network.macs, height), xytext=(0, -3 - math.sqrt(area / math.pi)),
+            textcoords="offset points", ha="center", va="top",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.margins(0.2)
@@ -61,16 +62,16 @@ def _draw_scatter(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
     axes.set_ylabel(
         "ONNX Runtime here, ms for one row"
         if measure is None
-        else f"published {measure.replace('top', 'top-')} error on ImageNet, %"
+        else f"published {_written(measure)} error on ImageNet, %"
     )
     axes.set_title("the area goes with the parameters")
 
 
-def _draw_unknown(axes: Axes, network: ComparedNetwork, color: str) -> None:
+def _draw_unknown(axes: Axes, network: ComparedNetwork, color: str, measure: str) -> None:
     """Mark the cost of a network at the lower edge."""
     axes.axvline(network.macs, color=color, linestyle=":", alpha=0.7)
     axes.annotate(
-        f"{network.name} (no error published)", (network.macs, 0.02),
+        f"{network.name} (no {_written(measure)} error published)", (network.macs, 0.02),
         xycoords=("data", "axes fraction"), rotation=90, ha="right", va="bottom", color=color,
     )  # fmt: skip
 
@@ -96,6 +97,10 @@ def _measure(networks: Sequence[ComparedNetwork]) -> str | None:
     }
     best = max(counts, key=lambda measure: counts[measure])
     return best if counts[best] else None
+
+
+def _written(measure: str) -> str:
+    return measure.replace("top", "top-")
 
 
 def _error(network: ComparedNetwork, measure: str) -> float | None:

@@ -33,18 +33,18 @@ def gradient_norms(program: ExportedProgram, *, seed: int = 0) -> tuple[float, .
     example = _example(program, torch.Generator().manual_seed(seed))
     if example is None:
         return None
-    weights = {
-        name: value.detach().clone().requires_grad_(value.is_floating_point())
-        for name, value in program.state_dict.items()
-    }
+    weights: dict[str, Tensor] = {}
     values = []
     for spec in program.graph_signature.input_specs:
-        target = spec.target
         if spec.kind is InputKind.USER_INPUT:
             values.append(example)
-        else:
-            assert target is not None
-            values.append(weights[target] if target in weights else program.constants[target])
+            continue
+        assert spec.target is not None
+        value = program.state_dict.get(spec.target)
+        value = program.constants[spec.target] if value is None else value.detach()
+        if spec.kind is InputKind.PARAMETER:
+            value = weights.setdefault(spec.target, value.clone().requires_grad_())
+        values.append(value)
     with torch.enable_grad():
         (logits,) = fx.Interpreter(program.graph_module).run(*values)
     if logits.ndim != 2:

@@ -47,8 +47,8 @@ class PublishedError:
 
 _ALEXNET = PublishedError(
     None, 15.3, "7 networks, test set", _KRIZHEVSKY,
-    "the challenge's winner, two of its networks trained on more pictures; one network alone has "
-    "18.2 on the validation set",
+    "of the network of 2012, the winner; two of the seven were trained on more pictures, "
+    "and one network alone has 18.2 on the validation set",
 )  # fmt: skip
 _GOOGLENET = PublishedError(
     None, 7.89, "1 network, 144 crops", _SZEGEDY,

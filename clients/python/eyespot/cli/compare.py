@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=at_least_one, default=7, metavar="N", help="timed runs (default 7)"
     )
+    parser.add_argument(
+        "--max-batch-size",
+        type=at_least_one,
+        default=32,
+        metavar="ROWS",
+        help="largest batch to try (default 32)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default 0)")
     add_json_argument(parser)
 
@@ -38,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import EntryPlace, ExportError, compare_networks, draw_comparison
+        from eyespot.exporter.latency import BATCH_SIZES
         from eyespot.zoo import ZooError
 
         places = [
@@ -45,7 +53,11 @@ def run(options: argparse.Namespace) -> int:
         ]
         with telling(ZooError, ExportError, OSError):
             networks = compare_networks(
-                places, repeats=options.repeats, seed=options.seed, progress=tell
+                places,
+                repeats=options.repeats,
+                batch_sizes=[size for size in BATCH_SIZES if size <= options.max_batch_size],
+                seed=options.seed,
+                progress=tell,
             )
             if options.output is not None:
                 draw_comparison(networks, options.output)
@@ -60,8 +72,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(networks: Sequence[ComparedNetwork]) -> None:
     print_table(
-        ("NETWORK", "PARAMETERS", "MACS", "DEPTH", "FIELD", "MB", "MS", "RATIO", "BEST BATCH",
-         "MS/ROW", "RATIO", "TOP-1 %", "TOP-5 %"),
+        ("NETWORK", "PARAMETERS", "MACS", "DEPTH", "FIELD", "MB", "MS", "TO FIRST",
+         "BEST BATCH", "MS/ROW", "TO FIRST", "TOP-1 %", "TOP-5 %"),
         [
             (
                 network.name,
