@@ -185,7 +185,8 @@ def test_a_network_without_an_error_is_a_line_at_its_cost(tmp_path):
 
 
 def test_norms_are_a_second_picture_beside_it(tmp_path):
-    norms = [replace(NETWORK, gradient_norms=(0.1, 1.0, scale)) for scale in (2.0, 3.0)]
+    # What has vanished is drawn too, along the lower edge.
+    norms = [replace(NETWORK, gradient_norms=each) for each in ((0.0, 0.0, 0.0), (0.1, 1.0, 3.0))]
     draw_comparison(norms, tmp_path / "norms.png")
     assert _inked(tmp_path / "norms.png", (31, 119, 180))[0] == (660, 1680, 3)
     assert _inked(tmp_path / "norms.png", (31, 119, 180))[1] > 0

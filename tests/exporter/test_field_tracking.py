@@ -102,6 +102,13 @@ def test_size_stride_and_offset_are_those_of_the_gradients(layers):
         assert last - first + 1 == field.size
 
 
+def _output_field(network, side):
+    tracker, image = FieldTracker(), torch.zeros(1, 1, side, side)
+    tracker.begin(image)
+    with torch.no_grad(), tracker:
+        return tracker.axes_of(network(image))[3]
+
+
 @pytest.mark.parametrize(
     "layers",
     [
@@ -114,8 +121,8 @@ def test_size_stride_and_offset_are_those_of_the_gradients(layers):
     ],
 )
 def test_where_units_differ_the_size_is_the_largest(layers):
-    network, side = nn.Sequential(*layers), 24
-    (_, field) = last_field(network.eval(), torch.zeros(1, 1, side, side))
+    network, side = nn.Sequential(*layers).eval(), 24
+    field = _output_field(network, side)
     spans = [_seen(network, side, unit) for unit in range(8, 16)]
     assert max(last - first + 1 for first, last in spans) == field.size
     # On average a unit sees around the centre that is told.
@@ -126,7 +133,7 @@ def test_where_units_differ_the_size_is_the_largest(layers):
 
 def test_behind_what_upsamples_the_size_is_a_bound():
     network = nn.Sequential(nn.ConvTranspose2d(1, 1, 5, 3), nn.Conv2d(1, 1, 3, 3))
-    (_, field) = last_field(network.eval(), torch.zeros(1, 1, 24, 24))
+    field = _output_field(network, 24)
     spans = [_seen(network, 24, unit) for unit in range(8, 16)]
     assert max(last - first + 1 for first, last in spans) <= field.size < 3
 
@@ -201,6 +208,12 @@ def test_channels_that_are_shuffled_or_moved_leave_the_field_alone():
 
     tracker, output, _ = _told(Viewed(), 4, 9, 9)
     assert [field and field.size for field in tracker.axes_of(output)] == [None, 3, 3, None]
+
+
+def test_the_last_map_is_the_one_before_the_network_upsamples():
+    decoder = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(1, 1, 3))
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, 2), nn.Conv2d(1, 1, 3), decoder)
+    assert sizes(network.to("meta"), 1, 33, 33) == [7, 7]
 
 
 def test_signals_have_fields_too():

@@ -1,5 +1,7 @@
 """What the entries declare, recomputed."""
 
+import functools
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,8 +35,9 @@ BUILT = [
 FREE = [name for name in MODELS if model_entry(name).task == "classification"]
 
 
+@functools.cache
 def on_meta(name, **shape):
-    """Build without memory: shapes and counts are all that is there."""
+    """Build without memory: shapes and counts are all that is there. Nobody may change it."""
     with torch.device("meta"):
         return create_model(name, **shape)
 

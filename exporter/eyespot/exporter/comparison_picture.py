@@ -55,7 +55,9 @@ def _draw_scatter(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
             network.name, (network.macs, height), xytext=(0, -3 - math.sqrt(area / math.pi)),
             textcoords="offset points", ha="center", va="top",
         )  # fmt: skip
-    axes.set_xscale("log")
+    costs = [network.macs for network in networks]
+    if max(costs) > 3 * min(costs):
+        axes.set_xscale("log")
     axes.margins(0.2)
     axes.grid(alpha=0.3)
     axes.set_xlabel("multiplications with accumulation for one row")
@@ -77,15 +79,20 @@ def _draw_unknown(axes: Axes, network: ComparedNetwork, color: str, measure: str
 
 
 def _draw_norms(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
+    everything = [norm for network in networks for norm in network.gradient_norms]
+    # A logarithm has no place for a gradient that has vanished altogether.
+    edge = min((norm for norm in everything if norm > 0), default=1.0) / 10
     for number, network in enumerate(networks):
         depths = range(1, len(network.gradient_norms) + 1)
-        axes.plot(depths, network.gradient_norms, "o-", markersize=3, color=f"C{number % 10}",
+        heights = [max(norm, edge) for norm in network.gradient_norms]
+        axes.plot(depths, heights, "o-", markersize=3, color=f"C{number % 10}",
                   label=network.name)  # fmt: skip
     axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend()
     axes.set_xlabel("layer with weights, from the input on")
-    axes.set_ylabel("norm of the gradient of its weights")
+    vanished = ", 0 at the lower edge" if 0 in everything else ""
+    axes.set_ylabel(f"norm of the gradient of its weights{vanished}")
     axes.set_title(f"two networks of depth {networks[0].depth}, random inputs and classes")
 
 

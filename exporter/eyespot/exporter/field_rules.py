@@ -306,9 +306,10 @@ def _embedded(call: Call) -> Axes:
 
 @_rule("index_select")
 def _index_selected(call: Call) -> Axes:
+    """Take positions that are picked for neighbours: their numbers are not looked at."""
     axes, [dim] = call.axes_of(call.first), call.dims()
     if axes[dim] is not None:
-        raise NoRuleError(call.operator)
+        call.tell("picks positions by their numbers: offsets behind it are not known")
     return axes
 
 

@@ -8,7 +8,8 @@ was captured from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from fractions import Fraction
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eyespot.exporter.field_rules import Axes, Call, NoRuleError, axes_after
 from eyespot.exporter.receptive_field import Field
 from eyespot.exporter.windows import Window, window_of
+
+
+class _HasStride(Protocol):
+    @property
+    def stride(self) -> Fraction | float: ...
 
 
 class FieldTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -61,7 +67,7 @@ class FieldTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def last_spatial(self) -> tuple[Field, ...]:
-        """The fields of the last map so far that was larger than one unit."""
+        """The fields of the last map so far, by `is_later_map`."""
         return self._last
 
     def __torch_dispatch__(
@@ -98,7 +104,9 @@ class FieldTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for output, axes in zip(call.outputs, described, strict=True):
             self._known[id(output)] = (output, axes, lost)
             if is_map(output, axes):
-                self._last = tuple(field for field in axes if field is not None)
+                fields = tuple(field for field in axes if field is not None)
+                if is_later_map(fields, self._last):
+                    self._last = fields
 
 
 def spatial_axes(tensor: Tensor) -> range:
@@ -115,6 +123,15 @@ def spatial_axes(tensor: Tensor) -> range:
 def is_map(tensor: Tensor, axes: Axes) -> bool:
     """Tell whether a tensor has more than one position."""
     return any(field and size > 1 for field, size in zip(axes, tensor.shape, strict=True))
+
+
+def is_later_map(fields: Sequence[_HasStride], others: Sequence[_HasStride]) -> bool:
+    """Tell whether a map may follow another as the last one: what upsamples begins the output."""
+    return not others or max(map(_stride, fields)) >= max(map(_stride, others))
+
+
+def _stride(field: _HasStride) -> Fraction | float:
+    return field.stride
 
 
 def last_field(module: nn.Module, *inputs: Tensor) -> tuple[Field, ...]:

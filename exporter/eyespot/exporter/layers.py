@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils.flop_counter import FlopCounterMode
 
-from eyespot.exporter.field_tracking import FieldTracker, is_map
+from eyespot.exporter.field_tracking import FieldTracker, is_later_map, is_map
 from eyespot.exporter.receptive_field import Field
 
 
@@ -94,8 +94,12 @@ class LayerTable:
 
     @property
     def last_map(self) -> Layer | None:
-        """The last map before pooling, flattening or a fully connected layer ends all maps."""
-        return self.maps[-1] if self.maps else None
+        """The last map before the network pools all positions, flattens them, or upsamples."""
+        last = None
+        for layer in self.maps:
+            if last is None or is_later_map(layer.fields, last.fields):
+                last = layer
+        return last
 
     @property
     def undefined_from(self) -> Layer | None:
