@@ -1,7 +1,9 @@
 """The table of layers: counted by hand on tiny networks, by PyTorch on whole ones."""
 
+import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -149,3 +151,12 @@ def test_an_entry_that_holds_a_pickle_is_refused(exported, tmp_path):
         archive.writestr("small/data/evil.pkl", b"cos\nsystem\n")
     with pytest.raises(OriginalError):
         entry_program(folder, "small")
+
+
+def test_the_example_of_the_docs(capsys):
+    page = Path(__file__).resolve().parents[2] / "docs" / "inspect.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(example, {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("0 convolution 5x5, padding valid (1, 8, 26, 26) 608 405600 ")
+    assert second.startswith("1 max pooling 2x2, stride 2, padding valid (1, 8, 13, 13) 0 0 ")
