@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from eyespot.exporter.errors import OriginalError, RepositoryError
 from eyespot.exporter.model_config import read_config
-from eyespot.exporter.original_file import read_original
+from eyespot.exporter.original_file import read_program
 from eyespot.exporter.repository import check_name, list_models, list_versions
 from eyespot.v1.manifest import (
     CONFIG_FILE,
@@ -127,4 +127,4 @@ def entry_program(repository: Path | str, name: str, version: str | None = None)
     entry = inspect_entry(repository, name, version)
     if not entry.is_explainable:
         raise OriginalError(f"{name} has no PyTorch original: there are no layers to look at")
-    return read_original(Path(repository) / name / entry.model_version / ORIGINAL_FILE)
+    return read_program(Path(repository) / name / entry.model_version / ORIGINAL_FILE)

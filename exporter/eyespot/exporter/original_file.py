@@ -33,7 +33,7 @@ def open_original(path: Path, *, gradient_node: str) -> TorchBackend:
         raise OriginalError(str(error)) from error
 
 
-def read_original(path: Path) -> ExportedProgram:
+def read_program(path: Path) -> ExportedProgram:
     """Read a captured program by the same door, to look at its graph.
 
     Raises:
