@@ -10,6 +10,7 @@ from eyespot.exporter import (
     CaptureError,
     draw_effective_field,
     effective_field,
+    export,
     layer_table,
     measure_entry,
     measure_zoo_model,
@@ -104,6 +105,12 @@ def test_an_entry_is_measured_on_pixels(exported):
     field = measure_entry(exported.path.parent.parent, "small", samples=2)
     assert (field.box[2:], field.gradients.shape) == ((3, 3), (12, 12))
     assert 0 < field.size <= 3
+
+
+def test_an_entry_that_takes_no_picture_is_refused(tmp_path):
+    export(nn.Linear(4, 3), torch.zeros(1, 4), repository=tmp_path, name="flat")
+    with pytest.raises(CaptureError, match=r"flat takes \(1, 4\): the effective"):
+        measure_entry(tmp_path, "flat")
 
 
 def test_the_picture_shows_the_bump_and_the_box(two_means, tmp_path):

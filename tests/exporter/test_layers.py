@@ -160,3 +160,26 @@ def test_the_example_of_the_docs(capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("0 convolution 5x5, padding valid (1, 8, 26, 26) 608 405600 ")
     assert second.startswith("1 max pooling 2x2, stride 2, padding valid (1, 8, 13, 13) 0 0 ")
+
+
+@pytest.fixture(scope="module")
+def free_sizes():
+    """A program that takes any height and width from 16 on, as its operators do from 14 on."""
+    module = nn.Sequential(nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5))
+    sizes = {0: torch.export.Dim("batch")}
+    sizes |= {axis: torch.export.Dim(name, min=16) for axis, name in ((2, "height"), (3, "width"))}
+    return torch.export.export(module, (torch.zeros(2, 1, 20, 24),), dynamic_shapes=(sizes,))
+
+
+def test_sizes_that_are_free_are_as_captured_or_as_asked(free_sizes):
+    assert layer_table(free_sizes).input_shapes == ((1, 1, 20, 24),)
+    table = layer_table(free_sizes, input_size=16)
+    assert (table.input_shapes, table.layers[-1].output_shape) == (((1, 1, 16, 16),), (1, 1, 2, 2))
+
+
+def test_a_size_that_the_program_cannot_have(free_sizes):
+    with pytest.raises(InputSizeError, match="sides of 9 do not fit; the smallest that do: 14"):
+        layer_table(free_sizes, input_size=9)
+    fixed = trace(nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 9, 9))
+    with pytest.raises(InputSizeError, match=r"takes rows of \[1, 9, 9\] and no other size"):
+        layer_table(fixed, input_size=12)

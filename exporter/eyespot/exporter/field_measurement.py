@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -72,7 +72,7 @@ def measure_zoo_model(
     inputs = zoo_inputs(entry, input_size=input_size)
     if rule is not None:
         inputs = (torch.zeros(1, *inputs[0].shape[2:], entry.input_size[0], dtype=torch.uint8),)
-    _check_single(inputs, name)
+    _check_single([tuple(each.shape) for each in inputs], name)
     network = build(0)
     program = trace(network, *inputs)
 
@@ -104,6 +104,7 @@ def measure_entry(
     tell = progress or (lambda _: None)
     program = entry_program(repository, name, version)
     table = layer_table(program)
+    _check_single(table.input_shapes, name)
     example = torch.zeros(table.input_shapes[0], dtype=_input_dtype(program))
     rule = inspect_entry(repository, name, version).preprocessing
     rows = _rows(example, images, rule, samples=samples, seed=seed)
@@ -120,8 +121,9 @@ def find_map(table: LayerTable, node: str | None) -> Layer:
         return table.last_map
     found = next((layer for layer in table.maps if layer.node == node), None)
     if found is None:
+        named = "at all" if node is None else repr(node)
         known = ", ".join(layer.node for layer in table.maps) or "none"
-        raise CaptureError(f"the network has no map {node or 'at all'!r}; its maps: {known}")
+        raise CaptureError(f"the network has no map {named}; its maps: {known}")
     return found
 
 
@@ -178,9 +180,9 @@ def _input_dtype(program: ExportedProgram) -> torch.dtype:
     return dtype
 
 
-def _check_single(inputs: tuple[Tensor, ...], name: str) -> None:
-    if len(inputs) != 1 or inputs[0].ndim != 4:
+def _check_single(shapes: Sequence[tuple[int, ...]], name: str) -> None:
+    if len(shapes) != 1 or len(shapes[0]) != 4:
         raise CaptureError(
-            f"{name} takes {[list(each.shape) for each in inputs]}: the effective field is "
-            "measured of networks that take one picture"
+            f"{name} takes {', '.join(map(str, shapes))}: the effective field is measured of "
+            "networks that take one picture"
         )

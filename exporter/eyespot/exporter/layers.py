@@ -15,8 +15,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils.flop_counter import FlopCounterMode
 
+from eyespot.exporter.errors import InputSizeError
 from eyespot.exporter.field_tracking import FieldTracker, is_later_map, is_map
 from eyespot.exporter.receptive_field import Field
+from eyespot.exporter.smallest_size import smallest_size, unlogged
 
 
 @dataclass(frozen=True)
@@ -113,24 +115,56 @@ def layer_table(program: ExportedProgram, *, input_size: int | None = None) -> L
     Args:
         program: Its weights are not looked at.
         input_size: For the sizes that are dynamic; what it was captured with if not told.
+
+    Raises:
+        InputSizeError: Its sizes are fixed, or this one is too small.
     """
-    with FakeTensorMode():
-        values = [_stand_in(node, input_size) for node in _placeholders(program)]
-        reader = _Reader(program)
-        given = dict(zip((node.name for node in _placeholders(program)), values, strict=True))
-        inputs = [given[name] for name in program.graph_signature.user_inputs if name in given]
-        for tensor in inputs:
-            if isinstance(tensor, Tensor):
-                reader.tracker.begin(tensor)
-        with torch.no_grad(), reader.counter, reader.tracker:
-            reader.run(*values)
+    if input_size is not None:
+        _check_size(program, input_size)
+    reader, inputs = _read(program, input_size)
     return LayerTable(
-        input_shapes=tuple(tuple(each.shape) for each in inputs if isinstance(each, Tensor)),
+        input_shapes=tuple(tuple(each.shape) for each in inputs),
         layers=tuple(reader.layers),
         parameters=sum(layer.parameters for layer in reader.layers),
         macs=reader.counter.get_total_flops() // 2,
         notes=tuple(_notes(reader.told)),
     )
+
+
+def _read(program: ExportedProgram, input_size: int | None) -> tuple[_Reader, list[Tensor]]:
+    """Run the graph on one row of everything."""
+    reader, names = _Reader(program), program.graph_signature.user_inputs
+    with FakeTensorMode():
+        values = [_stand_in(node, input_size) for node in _placeholders(program)]
+        given = zip(_placeholders(program), values, strict=True)
+        inputs = [x for node, x in given if node.name in names and isinstance(x, Tensor)]
+        for tensor in inputs:
+            reader.tracker.begin(tensor)
+        with torch.no_grad(), reader.counter, reader.tracker:
+            reader.run(*values)
+    return reader, inputs
+
+
+def _check_size(program: ExportedProgram, input_size: int) -> None:
+    names = program.graph_signature.user_inputs
+    values = [node.meta["val"] for node in _placeholders(program) if node.name in names]
+    if all(isinstance(size, int) for value in values for size in value.shape[1:]):
+        shapes = ", ".join(str(list(value.shape[1:])) for value in values)
+        raise InputSizeError(f"the program takes rows of {shapes} and no other size")
+
+    def passes(size: int) -> bool:
+        with unlogged():
+            try:
+                _read(program, size)
+            except RuntimeError:  # of an operator whose output would be empty
+                return False
+        return True
+
+    if not passes(input_size):
+        smallest = smallest_size(passes, above=input_size)
+        raise InputSizeError(
+            f"inputs with sides of {input_size} do not fit; the smallest that do: {smallest}"
+        )
 
 
 class _Reader(fx.Interpreter):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +11,8 @@ from torch.export import ExportedProgram
 from eyespot.exporter.capture import held_in_eval, silenced
 from eyespot.exporter.errors import CaptureError, InputSizeError
 from eyespot.exporter.field_tracking import spatial_axes
+from eyespot.exporter.smallest_size import smallest_size, unlogged
 from eyespot.zoo import ModelEntry, create_model, model_entry
-
-_LARGEST = 1024
 
 
 def trace(module: nn.Module, *inputs: Tensor) -> ExportedProgram:
@@ -30,7 +27,7 @@ def trace(module: nn.Module, *inputs: Tensor) -> ExportedProgram:
         CaptureError: It cannot be traced.
     """
     try:
-        with held_in_eval(module), silenced(), _unlogged():
+        with held_in_eval(module), silenced(), unlogged():
             program = torch.export.export(module, inputs)
     except Exception as error:  # whatever the module's own code raises
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
@@ -99,17 +96,7 @@ def smallest_side(module: nn.Module, inputs: Sequence[Tensor]) -> int | None:
     sides = [each.shape[axis] for each in inputs for axis in spatial_axes(each)]
     if not sides:
         return None
-    too_small, enough = min(sides), min(sides) + 1
-    while not _passes(module, inputs, enough):
-        too_small, enough = enough, 2 * enough
-        if enough > _LARGEST:
-            return None
-    while enough - too_small > 1:
-        middle = (too_small + enough) // 2
-        too_small, enough = (
-            (too_small, middle) if _passes(module, inputs, middle) else (middle, enough)
-        )
-    return enough
+    return smallest_size(lambda side: _passes(module, inputs, side), above=min(sides))
 
 
 def _passes(module: nn.Module, inputs: Sequence[Tensor], side: int) -> bool:
@@ -127,15 +114,3 @@ def _passes(module: nn.Module, inputs: Sequence[Tensor], side: int) -> bool:
     except Exception:  # whatever the module's own code raises
         return False
     return True
-
-
-@contextlib.contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keep back the traces that PyTorch logs of an error which it raises too."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    found = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(found)
