@@ -47,7 +47,7 @@ class ComparedNetwork:
 
     Attributes:
         name: Of the zoo, or of the model.
-        parameters: Numbers that are learned.
+        parameters: Numbers in all parameters, frozen ones too.
         macs: For one row.
         depth: Layers with weights on the longest path.
         receptive_field: Of the last spatial map, by axis; None if there is none.

@@ -251,7 +251,7 @@ def _sliced(call: Call) -> Axes:
     return tuple(axes)
 
 
-@_rule("split", "split_with_sizes", "unbind")
+@_rule("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "unbind")
 def _split(call: Call) -> Axes:
     axes, [dim] = list(call.axes_of(call.first)), call.dims()
     if axes[dim] is not None:

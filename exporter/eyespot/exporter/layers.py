@@ -78,7 +78,7 @@ class LayerTable:
     Attributes:
         input_shapes: Rows first.
         layers: In the order in which they are computed.
-        parameters: Numbers that are learned; one that is used twice counts once.
+        parameters: Numbers in all parameters, frozen ones too; one used twice counts once.
         macs: For one row.
         notes: What the numbers do not say, such as paths that do not meet centre on centre.
     """
