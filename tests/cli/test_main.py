@@ -10,7 +10,7 @@ from eyespot.cli.main import SUBCOMMANDS, Subcommand, main
 def test_the_help_lists_every_command_and_exit_code(run):
     ran = run("--help")
     assert ran.code == 0
-    commands = "models train export add inspect check serve status infer explain demo"
+    commands = "models train export add inspect compare check serve status infer explain demo"
     for name in commands.split():
         assert f"\n    {name} " in ran.out
     for line in ("0    done", "2    the command line", "3    the server cannot", "130  inter"):
@@ -18,8 +18,11 @@ def test_the_help_lists_every_command_and_exit_code(run):
 
 
 @pytest.mark.parametrize(
-    "name", ["models", "export", "add", "inspect", "check", "serve", "status", "infer", "explain"]
-)
+    "name", [
+        "models", "export", "add", "inspect", "compare", "check", "serve", "status", "infer",
+        "explain",
+    ],
+)  # fmt: skip
 def test_each_command_explains_itself(run, name):
     ran = run(name, "--help")
     assert ran.code == 0

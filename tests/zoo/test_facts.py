@@ -1,9 +1,12 @@
 """What the entries declare, recomputed."""
 
+import functools
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from eyespot.exporter.field_tracking import last_field
 from eyespot.zoo import create_model, list_models, model_entry
 
 # Of the papers and of torchvision's documentation; a family's own test file has its others.
@@ -34,8 +37,9 @@ BUILT = [
 FREE = [name for name in MODELS if model_entry(name).task == "classification"]
 
 
+@functools.cache
 def on_meta(name, **shape):
-    """Build without memory: shapes and counts are all that is there."""
+    """Build without memory: shapes and counts are all that is there. Nobody may change it."""
     with torch.device("meta"):
         return create_model(name, **shape)
 
@@ -80,6 +84,14 @@ def test_the_macs_are_those_that_pytorch_counts(name):
     with FlopCounterMode(display=False) as counter:
         network(*inputs_on_meta(model_entry(name)))
     assert counter.get_total_flops() == 2 * model_entry(name).macs
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if model_entry(name).receptive_field is not None]
+)
+def test_the_receptive_field_is_that_of_the_arithmetic(name):
+    fields = last_field(on_meta(name), *inputs_on_meta(model_entry(name)))
+    assert fields[-1].size == model_entry(name).receptive_field
 
 
 @pytest.mark.parametrize("name", MODELS)

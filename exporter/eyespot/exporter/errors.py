@@ -2,7 +2,8 @@
 
 ExportError (ValueError)
 ├── CaptureError            the module cannot be captured: not traceable, a fixed batch, live
-│                           dropout or batch norm, a state that changes, a foreign input
+│   │                       dropout or batch norm, a state that changes, a foreign input
+│   └── InputSizeError      the input is smaller than the module can take
 ├── PreprocessingFitError   the rule gives other pixels than the network takes
 ├── LabelsError             the labels cannot be read, or do not count the classes
 ├── OnnxError               the ONNX graph cannot be made, checked or opened
@@ -21,6 +22,10 @@ class ExportError(ValueError):
 
 class CaptureError(ExportError):
     """The module cannot be captured as one program that serves any batch."""
+
+
+class InputSizeError(CaptureError):
+    """The input is smaller than the module can take; the smallest is said."""
 
 
 class PreprocessingFitError(ExportError):

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyespot.exporter.errors import RepositoryError
+from torch.export import ExportedProgram
+
+from eyespot.exporter.errors import OriginalError, RepositoryError
 from eyespot.exporter.model_config import read_config
+from eyespot.exporter.original_file import read_program
 from eyespot.exporter.repository import check_name, list_models, list_versions
 from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
+    ORIGINAL_FILE,
     ManifestError,
     ParityReport,
     Provenance,
@@ -106,3 +110,21 @@ def inspect_entry(repository: Path | str, name: str, version: str | None = None)
         },
         library_versions=manifest.library_versions,
     )
+
+
+def entry_program(repository: Path | str, name: str, version: str | None = None) -> ExportedProgram:
+    """Read the captured program of a model version; nothing in it is unpickled.
+
+    Args:
+        repository: A folder of models.
+        name: Of the model.
+        version: The latest if not told.
+
+    Raises:
+        RepositoryError: There is no such entry.
+        OriginalError: It has no PyTorch original, or that cannot be read.
+    """
+    entry = inspect_entry(repository, name, version)
+    if not entry.is_explainable:
+        raise OriginalError(f"{name} has no PyTorch original: there are no layers to look at")
+    return read_program(Path(repository) / name / entry.model_version / ORIGINAL_FILE)

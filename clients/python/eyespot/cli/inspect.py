@@ -1,4 +1,4 @@
-"""`eyespot inspect`: what an entry of a model repository says of itself."""
+"""`eyespot inspect`: a network layer by layer, and what a repository entry says of itself."""
 
 from __future__ import annotations
 
@@ -7,41 +7,80 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyespot.cli.errors import CommandError, telling
+from eyespot.cli.argument_types import at_least_one
+from eyespot.cli.errors import CommandError, UsageError, telling
+from eyespot.cli.layer_output import print_layers, print_maps, table_json
 from eyespot.cli.output import add_json_argument, print_facts, print_json, print_table, shape_text
+from eyespot.cli.progress import showing_progress
 from eyespot.v1.manifest import CONFIG_FILE, ParityReport, Provenance, TensorSpec
 from eyespot.v1.preprocessing import PreprocessingRule
 
 if TYPE_CHECKING:
-    from eyespot.exporter import Entry
+    from eyespot.exporter import EffectiveField, Entry, LayerTable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "entry",
-        metavar="REPOSITORY/NAME[/VERSION]",
-        type=Path,
-        help="folder of a model, or of one version (default the latest)",
+        "network",
+        metavar="MODEL|REPOSITORY/NAME[/VERSION]",
+        help="network of the zoo, or folder of a model or of one version (default the latest)",
     )
+    parser.add_argument(
+        "--input-size", type=at_least_one, metavar="PIXELS", help="height and width, where free"
+    )
+    parser.add_argument(
+        "--layers", action="store_true", help="list the maps that saliency takes as its layer"
+    )
+    parser.add_argument("--operators", action="store_true", help="show every operator of the graph")
+    _add_measurement_arguments(parser)
     add_json_argument(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Describe the entry."""
-    from eyespot.exporter import ExportError, inspect_entry
+def _add_measurement_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "effective receptive field", "How much each pixel really moves the centre unit of a map."
+    )
+    group.add_argument("--measure", action="store_true", help="measure it, and draw it as a PNG")
+    group.add_argument(
+        "--output", type=Path, metavar="FILE.png", help="the picture (default MODEL-field.png)"
+    )
+    group.add_argument("--layer", metavar="NODE", help="map to measure (default the last)")
+    group.add_argument("--images", type=Path, metavar="DIR", help="pictures for random inputs")
+    group.add_argument(
+        "--weights", metavar="FILE|NAME", help="of a network of the zoo (default random)"
+    )
+    group.add_argument(
+        "--samples", type=at_least_one, default=20, metavar="N", help="gradients (default 20)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
 
-    repository, name, version = _split(options.entry)
-    with telling(ExportError):
-        _check_is_entry(options.entry, repository, name)
-        entry = inspect_entry(repository, name, version)
+
+def run(options: argparse.Namespace) -> int:
+    """Describe the network."""
+    if options.layers and options.measure:
+        raise UsageError("--layers does not go with --measure")
+    if not options.measure and (options.output or options.layer or options.images):
+        raise UsageError("--output, --layer and --images go with --measure")
+    is_entry = is_path(options.network)
+    entry, table = _read_entry(options) if is_entry else (None, _read_zoo(options))
+    field, picture = _measure(options, is_entry) if options.measure else (None, None)
     if options.json:
-        print_json(entry)
+        _print_json(entry, table, field, picture, only_maps=options.layers)
         return 0
-    print_facts(_facts(entry))
-    if entry.parity is not None:
+    if options.layers:
+        print_maps(_known(table))
+        return 0
+    if entry is not None:
+        print_facts(_facts(entry))
+        if entry.parity is not None:
+            print()
+            print_parity(entry.parity)
         print()
-        print_parity(entry.parity)
+    if table is not None:
+        print_layers(table, every=options.operators)
+    if field is not None:
+        _print_field(field, picture)
     return 0
 
 
@@ -78,12 +117,74 @@ def rule_text(rule: PreprocessingRule | None) -> str:
     return f"{', '.join(steps)}\nin the graph: mean {list(rule.mean)}, std {list(rule.std)}"
 
 
-def _split(path: Path) -> tuple[Path, str, str | None]:
-    """Take repository, name and version apart; a version is a number without a config."""
-    path = path.absolute()
-    if path.name.isdigit() and not (path / CONFIG_FILE).exists():
-        return path.parent.parent, path.parent.name, path.name
-    return path.parent, path.name, None
+def is_path(network: str) -> bool:
+    """Tell the folder of an entry from the name of a network of the zoo."""
+    return "/" in network or Path(network).is_dir()
+
+
+def _read_zoo(options: argparse.Namespace) -> LayerTable:
+    from eyespot.exporter import ExportError, layer_table, trace_zoo_model
+    from eyespot.zoo import ZooError
+
+    with telling(ZooError, ExportError):
+        return layer_table(trace_zoo_model(options.network, input_size=options.input_size))
+
+
+def _read_entry(options: argparse.Namespace) -> tuple[Entry, LayerTable | None]:
+    from eyespot.exporter import ExportError, entry_program, inspect_entry, layer_table
+
+    repository, name, version = split_entry(options.network)
+    with telling(ExportError):
+        entry = inspect_entry(repository, name, version)
+        if not entry.is_explainable:
+            return entry, None
+        program = entry_program(repository, name, version)
+        return entry, layer_table(program, input_size=options.input_size)
+
+
+def _measure(options: argparse.Namespace, is_entry: bool) -> tuple[EffectiveField, Path]:
+    from eyespot.exporter import (
+        ExportError,
+        draw_effective_field,
+        measure_entry,
+        measure_zoo_model,
+    )
+    from eyespot.zoo import ZooError
+
+    asked = {name: getattr(options, name) for name in ("images", "layer", "samples", "seed")}
+    with showing_progress() as tell, telling(ZooError, ExportError, OSError):
+        if is_entry:
+            if options.weights is not None:
+                raise UsageError("--weights is for a network of the zoo: an entry has its own")
+            repository, name, version = split_entry(options.network)
+            field = measure_entry(repository, name, version, progress=tell, **asked)
+        else:
+            name = options.network
+            field = measure_zoo_model(
+                name,
+                weights=options.weights,
+                input_size=options.input_size,
+                progress=tell,
+                **asked,
+            )
+        picture = options.output or Path(f"{name}-field.png")
+        draw_effective_field(field, picture, title=name)
+    return field, picture
+
+
+def split_entry(text: str) -> tuple[Path, str, str | None]:
+    """Take repository, name and version apart; a version is a number without a config.
+
+    Raises:
+        CommandError: A repository was named, or a model that is not there.
+    """
+    path = Path(text)
+    whole = path.absolute()
+    version = None
+    if whole.name.isdigit() and not (whole / CONFIG_FILE).exists():
+        whole, version = whole.parent, whole.name
+    _check_is_entry(path, whole.parent, whole.name)
+    return whole.parent, whole.name, version
 
 
 def _check_is_entry(path: Path, repository: Path, name: str) -> None:
@@ -93,12 +194,47 @@ def _check_is_entry(path: Path, repository: Path, name: str) -> None:
         raise CommandError(
             f"{path} is a repository; inspect one of its models: {', '.join(inside)}"
         )
+    from eyespot.exporter import ExportError
     from eyespot.exporter.repository import list_models
 
-    there = list_models(repository)
+    with telling(ExportError):
+        there = list_models(repository)
     if name not in there:
         known = ", ".join(there) or "none"
         raise CommandError(f"no model {name!r} in {repository}; its models: {known}")
+
+
+def _known(table: LayerTable | None) -> LayerTable:
+    if table is None:
+        raise CommandError("it has no PyTorch original: there are no layers to look at")
+    return table
+
+
+def _print_json(
+    entry: Entry | None,
+    table: LayerTable | None,
+    field: EffectiveField | None,
+    picture: Path | None,
+    *,
+    only_maps: bool,
+) -> None:
+    told: dict[str, object] = {} if entry is None else dict(vars(entry))
+    if only_maps:
+        told = {"layers": table_json(_known(table), only_maps=True)}
+    elif table is not None:
+        told["network"] = table_json(table)
+    if field is not None:
+        measured = {name: value for name, value in vars(field).items() if name != "gradients"}
+        told["effective_field"] = {**measured, "part": field.part, "picture": picture}
+    print_json(told)
+
+
+def _print_field(field: EffectiveField, picture: Path | None) -> None:
+    _, _, height, width = field.box
+    print(
+        f"\neffective receptive field of {field.node}: about {field.size:.0f}x{field.size:.0f} of "
+        f"{height:g}x{width:g} pixels ({field.part:.0%} of the side), drawn in {picture}"
+    )
 
 
 def _facts(entry: Entry) -> dict[str, object]:

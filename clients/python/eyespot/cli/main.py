@@ -43,7 +43,12 @@ SUBCOMMANDS = {
         "eyespot.cli.export", "export a network to a model repository, with proof", "export"
     ),
     "add": Subcommand("eyespot.cli.add", "add an ONNX file made elsewhere", "export"),
-    "inspect": Subcommand("eyespot.cli.inspect", "describe an entry of a repository", "export"),
+    "inspect": Subcommand(
+        "eyespot.cli.inspect", "describe a network layer by layer, or a repository entry", "export"
+    ),
+    "compare": Subcommand(
+        "eyespot.cli.compare", "put networks side by side: cost, speed, error", "export"
+    ),
     "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
     "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
     "status": Subcommand(
