@@ -19,12 +19,17 @@ _PLATFORM = "onnxruntime_onnx"
 # the activations leave the cache.
 _SMALL_INPUT = 3 * 64 * 64
 _SMALL_BATCH = 32
+_LARGE_INPUT = 3 * 320 * 320
 _LARGE_BATCH = 8
+# Beyond it the maps of one row fill gigabytes.
+_HUGE_BATCH = 2
 
 
 def default_batch_size(row_size: int) -> int:
     """Choose the largest batch worth waiting for, from the number of elements of one row."""
-    return _SMALL_BATCH if row_size <= _SMALL_INPUT else _LARGE_BATCH
+    if row_size <= _SMALL_INPUT:
+        return _SMALL_BATCH
+    return _LARGE_BATCH if row_size <= _LARGE_INPUT else _HUGE_BATCH
 
 
 def build_config(
