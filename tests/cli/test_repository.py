@@ -216,7 +216,7 @@ def test_contradictory_rules_are_wrong_usage(run, tmp_path, words):
 
 def test_a_rule_that_cannot_be_is_told(run, tmp_path):
     ran = run("export", "lenet5", "--output", tmp_path, "--mean", "0.5,0.5")
-    assert ran.code == 1
+    assert ran.code == 2
     assert "mean needs 1 numbers for GRAY, found 2" in ran.err
 
 
@@ -261,3 +261,27 @@ def test_a_check_of_nothing_does_not_pass(run, tmp_path):
     ran = run("check", folder)
     assert ran.code == 1
     assert ran.err.rstrip().endswith(f"is {tmp_path} meant?")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--std", "inf"), "std must be finite numbers, found [inf]"),
+        (("--mean", "a"), "must be numbers with commas between them"),
+        (("--resize", "40x"), "must be a number of pixels such as 224, or HEIGHTxWIDTH, found ''"),
+        (("--crop", "0"), "must be a number of pixels"),
+        (("--seed", "-1"), "must be at least 0, found -1"),
+    ],
+)
+def test_numbers_of_the_export_that_cannot_be(run, tmp_path, words, told):
+    ran = run("export", "lenet5_modern", "--output", tmp_path, *words)
+    assert ran.code == 2
+    assert told in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_pictures_that_is_not_there(run, tmp_path):
+    words = ["--parity-images", tmp_path / "absent"]
+    ran = run("export", "lenet5_modern", "--output", tmp_path / "models", *words)
+    assert ran.code == 1
+    assert "absent is no folder: parity needs a folder of pictures" in ran.err

@@ -78,6 +78,17 @@ def test_force_replaces_the_latest_version_only(tmp_path):
     assert list_versions(tmp_path / "net") == ["1", "2"]
 
 
+def test_force_does_not_redescribe_older_versions(tmp_path, walk):
+    write(tmp_path, "one", labels=["a", "b"])
+    write(tmp_path, "two", labels=["a", "b"])
+    before = walk(tmp_path)
+    for other in ({"labels": ["k", "l"]}, {"parameters": {"preprocessing.mean": "[0.5]"}}):
+        with pytest.raises(RepositoryError, match="its versions 1 would be described as this one"):
+            write(tmp_path, "three", force=True, **other)
+    assert walk(tmp_path) == before
+    assert (tmp_path / "net" / "labels.txt").read_text().split() == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("other", "told"),
     [
@@ -250,3 +261,4 @@ def test_a_file_is_no_repository(tmp_path):
 
 def test_small_inputs_are_batched_by_more():
     assert default_batch_size(224 * 224 * 3) < default_batch_size(32 * 32)
+    assert default_batch_size(500 * 500 * 3) < default_batch_size(224 * 224 * 3)

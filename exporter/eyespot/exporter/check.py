@@ -31,6 +31,7 @@ from eyespot.v1.manifest import (
     sha256_of,
 )
 from eyespot.v1.model_config_pb2 import ModelConfig
+from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
 
@@ -153,6 +154,18 @@ class _Examination:
             self.reasons.append(f"{MANIFEST_FILE} is of {found[0]} version {found[1]}")
         if config is None:
             return
+        try:
+            told_rule = PreprocessingRule.from_parameters(
+                {name: value.string_value for name, value in config.parameters.items()}
+            )
+        except PreprocessingError as error:
+            self.reasons.append(f"{CONFIG_FILE}: {error}")
+        else:
+            if told_rule != manifest.preprocessing:
+                self.reasons.append(
+                    f"{CONFIG_FILE} tells another preprocessing than the manifest: it is of "
+                    "another version"
+                )
         for what, specs, tensors in (
             ("inputs", manifest.inputs, config.input),
             ("outputs", manifest.outputs, config.output),

@@ -49,6 +49,8 @@ def read_pictures(
         raise PreprocessingFitError(
             "parity on pictures needs a preprocessing rule, and this model takes none"
         )
+    if not folder.is_dir():
+        raise PreprocessingFitError(f"{folder} is no folder: parity needs a folder of pictures")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     rows, skipped = [], []
     for path in found[:MAX_PICTURES]:
@@ -63,7 +65,9 @@ def read_pictures(
     if not rows:
         reasons = f" ({skipped[0]})" if skipped else ""
         raise PreprocessingFitError(f"no usable picture among {len(found)} in {folder}{reasons}")
-    source = f"{len(rows)} pictures" + (f", {len(skipped)} unreadable" if skipped else "")
+    of_all = f" of {len(found)}" if len(found) > MAX_PICTURES else ""
+    unreadable = f", {len(skipped)} unreadable" if skipped else ""
+    source = f"{len(rows)}{of_all} pictures{unreadable}"
     step = batch_size if shape is not None else 1
     batches = tuple(
         Batch(source, (np.stack(rows[start : start + step]),))

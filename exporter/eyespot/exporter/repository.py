@@ -116,7 +116,8 @@ def plan_version(
         force: The latest version is replaced, and so is whatever stands in the way.
 
     Raises:
-        RepositoryError: The model that is there is another, and `force` is not set.
+        RepositoryError: The model that is there is another, and `force` is not set or there
+            are more versions of it than the one that is replaced.
     """
     model = repository / check_name(config.name)
     versions = list_versions(model)
@@ -130,6 +131,13 @@ def plan_version(
         raise RepositoryError(
             f"{config.name} in {repository} describes another model ({'; '.join(obstacles)}): "
             "choose another name, or force to replace it"
+        )
+    others = versions[:-1] if obstacles else []
+    if others:
+        raise RepositoryError(
+            f"{config.name} in {repository} describes another model ({'; '.join(obstacles)}), and "
+            f"its versions {', '.join(others)} would be described as this one: choose another "
+            "name, or remove them"
         )
     if obstacles or there is None:
         return Plan(config.name, version, config, True, labels, replaces)

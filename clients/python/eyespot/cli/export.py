@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyespot.cli.argument_types import at_least_one, model_name
+from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
 from eyespot.cli.inspect import print_parity
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace the latest version")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of random weights and inputs (default 0)"
+        "--seed", type=seed, default=0, help="of random weights and inputs (default 0)"
     )
     _add_rule_arguments(parser)
     add_json_argument(parser)
@@ -245,23 +245,39 @@ def _changed_rule(options: argparse.Namespace, changes: dict[str, Any]) -> Prepr
         given = ", ".join(f"--{name}" for name in changes)
         raise UsageError(f"{entry.name} takes no picture: {given} changes nothing")
     fields = {"resize": "resize_size", "crop": "crop_size"}
-    return dataclasses.replace(
-        rule, **{fields.get(name, name): value for name, value in changes.items()}
-    )
+    try:
+        return dataclasses.replace(
+            rule, **{fields.get(name, name): value for name, value in changes.items()}
+        )
+    except PreprocessingError as error:
+        raise UsageError(str(error)) from error
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers with commas between them, such as 0.5,0.5,0.5, found {text!r}"
+        ) from None
 
 
 def _resize(text: str) -> int | tuple[int, int]:
-    return _pair(text) if "x" in text else int(text)
+    return _pair(text) if "x" in text else _side(text)
 
 
 def _crop(text: str) -> tuple[int, int]:
-    return _pair(text) if "x" in text else (int(text), int(text))
+    return _pair(text) if "x" in text else (_side(text), _side(text))
 
 
 def _pair(text: str) -> tuple[int, int]:
-    height, width = text.split("x")
-    return int(height), int(width)
+    height, _, width = text.partition("x")
+    return _side(height), _side(width)
+
+
+def _side(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of pixels such as 224, or HEIGHTxWIDTH, found {text!r}"
+        )
+    return int(text)

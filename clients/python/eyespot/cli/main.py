@@ -79,6 +79,7 @@ _THIRD_PARTY = frozenset(
     {
         "grpc_health",
         "grpc_reflection",
+        "matplotlib",
         "onnx",
         "onnxruntime",
         "onnxscript",
