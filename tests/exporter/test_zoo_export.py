@@ -361,3 +361,26 @@ def test_a_dead_network_is_not_exported(tmp_path, registered):
     with pytest.raises(DeadNetworkError):
         export_zoo_model("dead", repository=tmp_path / "repository", preprocessing="none")
     assert not (tmp_path / "repository").exists()
+
+
+def test_labels_in_the_header_of_the_weights_go_along(tmp_path):
+    network = create_model("lenet5_modern", num_classes=2)
+    path = tmp_path / "w.safetensors"
+
+    def export_with(**header):
+        save_file(network.state_dict(), path, metadata=header)
+        return export_zoo_model(
+            "lenet5_modern", repository=tmp_path / "models", weights=path, num_classes=2
+        )
+
+    result = export_with(labels='["day", "night"]', epochs="3")
+    assert (tmp_path / "models" / "lenet5_modern" / "labels.txt").read_text() == "day\nnight\n"
+    assert result.manifest.provenance.training == {"epochs": "3"}
+    with pytest.raises(
+        LabelsError, match=r"w\.safetensors has labels in its header that are no JSON"
+    ):
+        export_with(labels="day, night")
+    with pytest.raises(LabelsError, match="no list of texts"):
+        export_with(labels="7")
+    with pytest.raises(LabelsError, match="3 labels"):
+        export_with(labels='["a", "b", "c"]')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyespot.exporter.errors import CaptureError, PreprocessingFitError
+from eyespot.exporter.errors import CaptureError, LabelsError, PreprocessingFitError
 from eyespot.exporter.export import ExportResult, Progress, export
 from eyespot.exporter.labels import check_labels, read_labels
 from eyespot.exporter.onnx_file import DEFAULT_OPSET
@@ -33,6 +34,7 @@ from eyespot.zoo import (
     set_transform_input,
 )
 
+_LABELS = "labels"  # in the header of a file of weights, as a JSON list
 # Enough inputs to see whether the answers differ.
 _ROWS = 4
 
@@ -84,7 +86,8 @@ def export_zoo_parts(
         transform_input: Whether the network re-normalises its input inside, where it can; told
             by the weights where torchvision published them.
         model_name: In the repository; the network's if not told. Parts have their own after it.
-        labels: One for each class, or a file of them; published weights bring their own.
+        labels: One for each class, or a file of them; published weights bring their own, and so
+            do those of `eyespot train`.
         num_classes: The paper's if not told.
         input_size: Height and width, or length; the paper's if not told.
         in_channels: The paper's if not told.
@@ -127,7 +130,7 @@ def export_zoo_parts(
     else:
         origin = load_weights(module, weights, transform_input=transform_input)
     if labels is None and origin is not None:
-        labels = _published_labels(entry, origin)
+        labels = _labels_of(entry, origin)
     return tuple(
         export(
             part.select(module),
@@ -226,16 +229,32 @@ def _provenance(
     source = origin.source
     if origin.published is not None and origin.published not in source:
         source = f"{source} (torchvision {origin.published})"
+    notes = {name: note for name, note in origin.training.items() if name != _LABELS}
     return dataclasses.replace(
         told,
         weights=source,
         weights_sha256=origin.sha256,
-        training={**origin.training, **training},
+        training={**notes, **training},
     )
 
 
-def _published_labels(entry: ModelEntry, origin: WeightsOrigin) -> tuple[str, ...] | None:
+def _labels_of(entry: ModelEntry, origin: WeightsOrigin) -> tuple[str, ...] | None:
+    """The labels that weights bring: in their file, or as torchvision published them."""
+    if _LABELS in origin.training:
+        return _read_labels(origin.training[_LABELS], origin.source)
     if origin.published is None or entry.torchvision_name is None:
         return None
     weights = load_torchvision().models.get_model_weights(entry.torchvision_name)
     return tuple(weights[origin.published].meta["categories"])
+
+
+def _read_labels(note: str, file_name: str) -> tuple[str, ...]:
+    try:
+        labels = json.loads(note)
+    except json.JSONDecodeError as error:
+        raise LabelsError(
+            f"the labels in the header of {file_name} are no JSON: {error}"
+        ) from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise LabelsError(f"the labels in the header of {file_name} are no list of texts")
+    return tuple(labels)
