@@ -47,8 +47,8 @@ class ArticleExample(nn.Module):
 
 @register_model(
     "article_example",
-    paper="A textbook example after LeCun et al.: Backpropagation Applied to Handwritten Zip Code "
-    "Recognition, Neural Computation 1(4), 1989",
+    paper="LeCun et al.: Backpropagation Applied to Handwritten Zip Code Recognition, Neural "
+    "Computation 1(4), 1989, of whose kind of network it is a small example",
     year=1989,
     input_size=(1, 30, 30),
     min_input_size=6,
