@@ -206,7 +206,7 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
     repository.add(
         "net",
         config="max_batch_size: 2\n"
-        "dynamic_batching { priority_levels: 3 max_queue_delay_microseconds: 1 }\n"
+        "dynamic_batching { max_queue_delay_microseconds: 1 }\n"
         "optimization { graph { level: 1 } }\n"
         "instance_group { count: 1 kind: KIND_CPU }",
     )
@@ -216,7 +216,7 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert record.getMessage() == (
         "model net: config.pbtxt sets what Eyespot does not honour: "
-        "dynamic_batching.priority_levels, instance_group.kind, optimization"
+        "instance_group.kind, optimization"
     )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import struct
-from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -24,7 +23,6 @@ from tests.server.tiny import (
     status_of,
 )
 
-from eyespot.server.servicer import earlier
 from eyespot.v1 import explain_pb2
 from eyespot.v1 import inference_pb2 as pb
 
@@ -399,29 +397,25 @@ async def test_what_cannot_be_parsed_is_the_fault_of_its_caller(repository, serv
         assert (await client.infer("affine", x=np.zeros((1, 4), np.float32)))["y"][0, 0] == 1.0
 
 
-async def test_a_timeout_in_microseconds_is_kept(repository, serving):
+async def test_timeout_and_priority_reach_the_batcher(repository, serving, monkeypatch):
     repository.add("affine", affine())
     async with serving() as (server, client):
+        batcher = server.dataplane.model("affine")._batcher
+        submit, seen = batcher.submit, []
+
+        async def watched(call, **arguments):
+            seen.append((arguments["timeout"], arguments["priority"]))
+            return await submit(call, **arguments)
+
+        monkeypatch.setattr(batcher, "submit", watched)
         request = infer_request("affine", x=np.zeros((1, 4), np.float32))
-        request.parameters["timeout"].int64_param = 60_000_000
         await client.inference.ModelInfer(request)
-        # The shortest there is passes before the request can be queued.
-        request.parameters["timeout"].int64_param = 1
-        loop = asyncio.get_running_loop()
-        server.dataplane.model("affine")._batcher._clock = SimpleNamespace(
-            time=lambda: loop.time() + 1, call_later=loop.call_later
-        )
-        code, details = await status_of(client.inference.ModelInfer(request))
-        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert "before the request could run" in details
-
-
-def test_the_earlier_of_deadline_and_timeout_counts(monkeypatch):
-    async def ends():
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 100.0)
-        return [earlier(None, None), earlier(None, 2.0), earlier(101.0, 2.0), earlier(103.0, 2.0)]
-
-    assert asyncio.run(ends()) == [None, 102.0, 101.0, 102.0]
+        request.parameters["timeout"].int64_param = 60_000_000
+        request.parameters["priority"].uint64_param = 2
+        await client.inference.ModelInfer(request)
+        request.parameters["priority"].int64_param = 3
+        await client.inference.ModelInfer(request)
+    assert seen == [(None, 0), (60.0, 2), (60.0, 3)]
 
 
 async def test_a_broken_model_says_that_asking_again_is_in_vain(repository, serving):

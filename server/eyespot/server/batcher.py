@@ -12,17 +12,11 @@ of the event loop submit first, and the batch is formed in the next turn.
 
 import asyncio
 import itertools
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from eyespot.server.errors import (
-    DeadlineExceededError,
-    DrainingError,
-    QueueFullError,
-    UnavailableError,
-)
+from eyespot.server.errors import DrainingError, QueueFullError, UnavailableError
+from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -55,32 +49,6 @@ class Outcome(NamedTuple, Generic[ResultT]):
     batch_requests: int
 
 
-@dataclass(slots=True, eq=False)
-class _Entry(Generic[ItemT, ResultT]):
-    """One waiting request and the future that its submitter awaits."""
-
-    item: ItemT
-    rows: int
-    key: Hashable
-    deadline: float | None
-    arrival: float
-    ticket: int
-    future: "asyncio.Future[Outcome[ResultT]]"
-
-    def is_live(self, now: float) -> bool:
-        """Whether anyone still wants the answer; the expired are told so."""
-        if self.future.done():
-            return False
-        if self.deadline is not None and self.deadline <= now:
-            self.future.set_exception(_expired(now - self.deadline))
-            return False
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
 class Batcher(Generic[ItemT, ResultT]):
     """Queues requests, and runs them in batches on a number of instances.
 
@@ -93,6 +61,12 @@ class Batcher(Generic[ItemT, ResultT]):
         preferred_batch_size: rows that a batch should have; the largest that can be
             formed is taken, and the delay is spent on waiting for one.
         max_queue_size: most requests that wait; more are refused. At least 1.
+        default_policy: how requests wait whose priority has no policy of its own.
+        policies: how those of a priority wait.
+        priority_levels: priorities are from 1, the most urgent, to this; 0 for none.
+        default_priority_level: of requests that name none, or one that there is not.
+        preserve_ordering: answers are given in the order in which requests came, whatever
+            ran first.
         instances: batches in flight at once.
         clock: the running event loop unless given.
 
@@ -107,6 +81,11 @@ class Batcher(Generic[ItemT, ResultT]):
         max_queue_delay_microseconds: int = 0,
         preferred_batch_size: Sequence[int] = (),
         max_queue_size: int,
+        default_policy: QueuePolicy | None = None,
+        policies: Mapping[int, QueuePolicy] | None = None,
+        priority_levels: int = 0,
+        default_priority_level: int = 0,
+        preserve_ordering: bool = False,
         instances: int = 1,
         clock: Clock | None = None,
     ) -> None:
@@ -119,10 +98,14 @@ class Batcher(Generic[ItemT, ResultT]):
         self._delay = max_queue_delay_microseconds / 1e6
         self._preferred = frozenset(preferred_batch_size)
         self._max_queue_size = max_queue_size
+        self._default_policy = default_policy or QueuePolicy()
+        self._policies = dict(policies or {})
+        self._priority_levels = priority_levels
+        self._default_priority_level = default_priority_level
+        self._turns = _Turns() if preserve_ordering else None
         self._instances = instances
         self._clock = clock
-        self._lanes: dict[Hashable, deque[_Entry[ItemT, ResultT]]] = {}
-        self._waiting = 0
+        self._queue: RequestQueue[ItemT, Outcome[ResultT]] = RequestQueue()
         self._tickets = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_starting = False
@@ -133,7 +116,7 @@ class Batcher(Generic[ItemT, ResultT]):
     @property
     def queue_size(self) -> int:
         """How many requests wait now, without those that run."""
-        return self._waiting
+        return len(self._queue)
 
     async def submit(
         self,
@@ -142,6 +125,8 @@ class Batcher(Generic[ItemT, ResultT]):
         rows: int,
         key: Hashable = None,
         deadline: float | None = None,
+        priority: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109 - it bounds the queue, not the answer
     ) -> Outcome[ResultT]:
         """Wait for a place in a batch and for its result.
 
@@ -150,43 +135,63 @@ class Batcher(Generic[ItemT, ResultT]):
             rows: rows that it adds to a batch.
             key: only items of equal keys share a batch.
             deadline: on the clock; once past, the item is dropped before batching.
+            priority: 1 is the most urgent; 0 for the default.
+            timeout: seconds that the item would wait; the policy of its priority decides.
 
         Raises:
             DrainingError: nothing more is admitted.
-            QueueFullError: `max_queue_size` requests wait already.
-            DeadlineExceededError: the deadline passed before the item could run.
+            QueueFullError: as many requests wait already as may.
+            DeadlineExceededError: the deadline or the timeout passed before the item could run.
         """
         loop = asyncio.get_running_loop()
         clock = self._clock
         if clock is None:
             clock = self._clock = loop
         now = clock.time()
-        self._admit(rows, deadline, now)
-        entry: _Entry[ItemT, ResultT] = _Entry(
-            item, rows, key, deadline, now, next(self._tickets), loop.create_future()
+        priority = self._priority(priority)
+        policy = self._policies.get(priority, self._default_policy)
+        self._admit(rows, deadline, now, priority, policy)
+        wait = policy.wait_seconds(timeout)
+        entry: Entry[ItemT, Outcome[ResultT]] = Entry(
+            item,
+            rows,
+            key,
+            priority,
+            deadline,
+            None if wait is None else now + wait,
+            policy.delays,
+            now,
+            next(self._tickets),
+            loop.create_future(),
         )
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = deque()
-        lane.append(entry)
-        self._waiting += 1
+        self._queue.add(entry)
         self._wake()
+        if self._turns is None:
+            return await self._outcome(entry)
+        return await self._turns.keep(self._outcome(entry))
+
+    async def drain(self) -> None:
+        """Admit nothing more, and return when all that was admitted has its answer."""
+        self._is_draining = True
+        self._wake()
+        if self._queue or self._tasks:
+            if self._idle is None:
+                self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
+
+    async def _outcome(self, entry: Entry[ItemT, Outcome[ResultT]]) -> Outcome[ResultT]:
         try:
             return await entry.future
         except asyncio.CancelledError:
             self._forget(entry)
             raise
 
-    async def drain(self) -> None:
-        """Admit nothing more, and return when all that was admitted has its answer."""
-        self._is_draining = True
-        self._wake()
-        if self._waiting or self._tasks:
-            if self._idle is None:
-                self._idle = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._idle)
+    def _priority(self, asked: int) -> int:
+        return asked if 1 <= asked <= self._priority_levels else self._default_priority_level
 
-    def _admit(self, rows: int, deadline: float | None, now: float) -> None:
+    def _admit(
+        self, rows: int, deadline: float | None, now: float, priority: int, policy: QueuePolicy
+    ) -> None:
         if self._is_draining:
             raise DrainingError("the server is shutting down and admits no more requests")
         if rows < 1 or (self._max_batch_size and rows > self._max_batch_size):
@@ -195,40 +200,31 @@ class Batcher(Generic[ItemT, ResultT]):
                 f"{self._max_batch_size}; it must be refused before. This is a bug"
             )
         if deadline is not None and deadline <= now:
-            raise _expired(now - deadline)
-        if self._waiting >= self._max_queue_size:
-            self._drop_dead(now)
-            if self._waiting >= self._max_queue_size:
+            raise expired(now - deadline)
+        if self._is_full(priority, policy):
+            self._queue.drop_dead(now)
+            if self._is_full(priority, policy):
                 raise QueueFullError(
-                    f"{self._waiting} requests wait already, which is max_queue_size; "
+                    f"{len(self._queue)} requests wait already, which is max_queue_size; "
                     "send it again later, or with a longer pause between requests"
                 )
 
-    def _drop_dead(self, now: float) -> None:
-        for key, lane in list(self._lanes.items()):
-            live = deque(entry for entry in lane if entry.is_live(now))
-            self._waiting -= len(lane) - len(live)
-            if live:
-                self._lanes[key] = live
-            else:
-                del self._lanes[key]
+    def _is_full(self, priority: int, policy: QueuePolicy) -> bool:
+        own = policy.max_queue_size
+        is_full_of_its_own = own > 0 and self._queue.count_of(priority) >= own
+        return is_full_of_its_own or len(self._queue) >= self._max_queue_size
 
-    def _forget(self, entry: _Entry[ItemT, ResultT]) -> None:
+    def _forget(self, entry: Entry[ItemT, Outcome[ResultT]]) -> None:
         """Take a cancelled entry out of the queue, if it still is in it."""
         if not entry.future.cancelled():
             entry.future.exception()  # the answer came in the same turn; nobody will read it
             return
-        lane = self._lanes.get(entry.key)
-        if lane is not None and entry in lane:
-            lane.remove(entry)
-            self._waiting -= 1
-            if not lane:
-                del self._lanes[entry.key]
+        self._queue.discard(entry)
         self._settle()
 
     def _wake(self) -> None:
         """Start an instance in the next turn of the event loop, if one is free."""
-        if self._is_starting or not self._waiting or len(self._tasks) >= self._instances:
+        if self._is_starting or not self._queue or len(self._tasks) >= self._instances:
             return
         self._is_starting = True
         task = asyncio.get_running_loop().create_task(self._serve())
@@ -244,7 +240,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self._settle()
 
     def _settle(self) -> None:
-        if self._idle is not None and not self._waiting and not self._tasks:
+        if self._idle is not None and not self._queue and not self._tasks:
             self._idle.set_result(None)
             self._idle = None
 
@@ -255,37 +251,30 @@ class Batcher(Generic[ItemT, ResultT]):
             while batch := self._take():
                 self._wake()  # more may be due than one instance takes
                 has_suspended = await self._run(batch)
-                if not has_suspended and self._waiting:
+                if not has_suspended and self._queue:
                     await asyncio.sleep(0)  # a batch on the event loop must not starve the rest
         finally:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.remove(task)  # here and not a turn later: an arrival may need the place
 
-    def _take(self) -> list[_Entry[ItemT, ResultT]]:
+    def _take(self) -> list[Entry[ItemT, Outcome[ResultT]]]:
         """The next batch that is due; without one, wake up when the first window ends."""
         assert self._clock is not None  # set by the first submit
         now = self._clock.time()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lanes = list(self._lanes.items())
-        if len(lanes) > 1:
-            lanes.sort(key=lambda lane: lane[1][0].ticket)
-        first_arrivals = []
-        for key, lane in lanes:
-            batch, is_due = self._form(lane, now)
-            if batch and not is_due:
-                first_arrivals.append(batch[0].arrival)
-                lane.extendleft(reversed(batch))
-                self._waiting += len(batch)
-            if not lane:
-                del self._lanes[key]
-            if batch and is_due:
+        window_ends = []
+        for key in self._queue.keys():  # noqa: SIM118 - it is no mapping
+            batch, window_end = self._form(key, now)
+            if batch and window_end <= now:
                 return batch
-        if first_arrivals:
-            remaining = max(0.0, min(first_arrivals) + self._delay - now)
-            self._timer = self._clock.call_later(remaining, self._end_window)
+            if batch:
+                self._queue.put_back(batch)
+                window_ends.append(window_end)
+        if window_ends:
+            self._timer = self._clock.call_later(min(window_ends) - now, self._end_window)
         return []
 
     def _end_window(self) -> None:
@@ -293,37 +282,30 @@ class Batcher(Generic[ItemT, ResultT]):
         self._wake()
 
     def _form(
-        self, lane: deque[_Entry[ItemT, ResultT]], now: float
-    ) -> tuple[list[_Entry[ItemT, ResultT]], bool]:
-        """Take the live entries at the head that fit a batch; say whether it is due."""
-        batch: list[_Entry[ItemT, ResultT]] = []
+        self, key: Hashable, now: float
+    ) -> tuple[list[Entry[ItemT, Outcome[ResultT]]], float]:
+        """Take the most urgent live entries that fit a batch; say until when it may wait."""
+        batch: list[Entry[ItemT, Outcome[ResultT]]] = []
         rows = preferred = 0
         is_full = False
-        while lane and not is_full:
-            entry = lane[0]
-            if not entry.is_live(now):
-                lane.popleft()
-                self._waiting -= 1
-                continue
+        while not is_full and (entry := self._queue.take(key, now)) is not None:
             if batch and rows + entry.rows > self._max_batch_size:
+                self._queue.put_back([entry])
                 is_full = True
                 continue
-            batch.append(lane.popleft())
-            self._waiting -= 1
+            batch.append(entry)
             rows += entry.rows
             if rows in self._preferred:
                 preferred = len(batch)
             is_full = rows >= self._max_batch_size
-        if not batch:
-            return batch, False
         if preferred:
-            lane.extendleft(reversed(batch[preferred:]))
-            self._waiting += len(batch) - preferred
-            return batch[:preferred], True
-        is_due = is_full or self._is_draining or now >= batch[0].arrival + self._delay
-        return batch, is_due
+            self._queue.put_back(batch[preferred:])
+            return batch[:preferred], now
+        if is_full or self._is_draining or not batch:
+            return batch, now
+        return batch, min(entry.arrival for entry in batch) + self._delay
 
-    async def _run(self, batch: list[_Entry[ItemT, ResultT]]) -> bool:
+    async def _run(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> bool:
         """Execute a batch and answer its entries; say whether execution suspended."""
         assert self._clock is not None
         start = self._clock.time()
@@ -344,7 +326,7 @@ class Batcher(Generic[ItemT, ResultT]):
             self._answer(batch, results, start)
         return watch is not None and watch.has_suspended
 
-    async def _run_apart(self, batch: list[_Entry[ItemT, ResultT]]) -> None:
+    async def _run_apart(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
         """Try each request of a failed batch once more, so that a bad one fails alone."""
         assert self._clock is not None
         for index, entry in enumerate(batch):
@@ -357,7 +339,7 @@ class Batcher(Generic[ItemT, ResultT]):
                 raise
 
     def _answer(
-        self, batch: list[_Entry[ItemT, ResultT]], results: Sequence[ResultT], start: float
+        self, batch: list[Entry[ItemT, Outcome[ResultT]]], results: Sequence[ResultT], start: float
     ) -> None:
         if len(results) != len(batch):
             for entry in batch:
@@ -376,6 +358,27 @@ class Batcher(Generic[ItemT, ResultT]):
             if not entry.future.done():
                 queue_ns = round((start - entry.arrival) * 1e9)
                 entry.future.set_result(Outcome(result, queue_ns, compute_ns, rows, requests))
+
+
+class _Turns:
+    """Gives answers in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._last: asyncio.Future[None] | None = None
+
+    async def keep(self, awaitable: Awaitable[ResultT]) -> ResultT:
+        """Await something, and then everything that was begun before it."""
+        before = self._last
+        turn = self._last = asyncio.get_running_loop().create_future()
+        try:
+            return await awaitable
+        finally:
+            if before is not None and not before.done():
+                # Also who was cancelled keeps its place, for those behind it.
+                before.add_done_callback(lambda _: turn.set_result(None))
+                await asyncio.shield(before)
+            else:
+                turn.set_result(None)
 
 
 class _Watch(Generic[ResultT]):
@@ -402,9 +405,3 @@ class _Watch(Generic[ResultT]):
         except StopIteration as done:
             result: ResultT = done.value
             return result
-
-
-def _expired(seconds: float) -> DeadlineExceededError:
-    return DeadlineExceededError(
-        f"the deadline passed {seconds:.3f} s before the request could run"
-    )

@@ -26,7 +26,7 @@ _REGION, _OFFSET, _BYTE_SIZE = (
     "shared_memory_byte_size",
 )
 _REFUSED_OF_REQUEST = ("sequence_id", "sequence_start", "sequence_end")
-_TIMEOUT = "timeout"
+_TIMEOUT, _PRIORITY = "timeout", "priority"
 _CLASSIFICATION = "classification"
 
 
@@ -47,13 +47,14 @@ class RequestedOutput:
 class DecodedInputs:
     """Inputs that fit the model; `key` tells apart what cannot share a batch.
 
-    `timeout_seconds` is how long they may wait to be run, if the request says so.
+    `timeout` is how many seconds they would wait to be run, `priority` 0 for the default.
     """
 
     arrays: dict[str, Array]
     rows: int
     key: Hashable
-    timeout_seconds: float | None = None
+    timeout: float | None = None
+    priority: int = 0
 
 
 class Signature:
@@ -83,7 +84,10 @@ class Signature:
             UnimplementedError: they ask for an extension that is not here.
         """
         tensors, raws = request.inputs, request.raw_input_contents
-        timeout = self._read_parameters(request.parameters) if request.parameters else None
+        timeout, priority = None, 0
+        if request.parameters:
+            self._refuse_sequences(request.parameters)
+            timeout, priority = _queueing_of(request.parameters)
         if len(tensors) != len(self._inputs):
             raise self._wrong_count(tensors)
         parts = [self._read_part(t.parameters) if t.parameters else None for t in tensors]
@@ -115,7 +119,7 @@ class Signature:
                     )
                 rows = array.shape[0]
         key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
-        return DecodedInputs(arrays, rows, key, timeout)
+        return DecodedInputs(arrays, rows, key, timeout, priority)
 
     def read_outputs(self, requested: Sequence[Any]) -> Sequence[RequestedOutput]:
         """The outputs that a ModelInferRequest asks for; all when it names none."""
@@ -215,18 +219,24 @@ class Signature:
             f"'{self.model_name}'{told}"
         )
 
-    def _read_parameters(self, parameters: Any) -> float | None:
-        """The timeout; what would give another answer if it were ignored is refused."""
+    def _refuse_sequences(self, parameters: Any) -> None:
+        """Ignored silently, these would give another answer than was asked for."""
         for name in _REFUSED_OF_REQUEST:
             if name in parameters:
                 raise UnimplementedError(
                     f"the parameter '{name}' asks for a protocol extension that this server "
                     f"does not have (model '{self.model_name}'); leave it out"
                 )
-        if _TIMEOUT not in parameters:
-            return None
-        microseconds = parameters[_TIMEOUT].int64_param
-        return microseconds / 1e6 if microseconds > 0 else None
+
+
+def _queueing_of(parameters: Any) -> tuple[float | None, int]:
+    """How many seconds a request would wait, and its priority."""
+    microseconds = parameters[_TIMEOUT].int64_param if _TIMEOUT in parameters else 0
+    priority = 0
+    if _PRIORITY in parameters:  # clients write it as either
+        told = parameters[_PRIORITY]
+        priority = told.uint64_param or max(told.int64_param, 0)
+    return (microseconds / 1e6 if microseconds > 0 else None), priority
 
 
 def write_part(parameters: Any, part: RegionPart) -> None:

@@ -27,7 +27,7 @@ from eyespot.server.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from eyespot.server.model_config import ModelConfig, TensorConfig, complete
+from eyespot.server.model_config import DynamicBatching, ModelConfig, TensorConfig, complete
 from eyespot.server.repository import VersionFolder, read_and_check_manifest, read_labels
 from eyespot.server.session import Session
 from eyespot.server.statistics import BatchTimes, Statistics
@@ -54,13 +54,16 @@ class InferCall:
     """One request for inference that was found to fit the model.
 
     `key` tells apart requests that cannot share a batch; `deadline` is in seconds on the
-    event loop's clock.
+    event loop's clock. `priority` is 0 for the default, `timeout` how many seconds it would
+    wait.
     """
 
     inputs: Mapping[str, Array]
     rows: int
     key: Hashable = None
     deadline: float | None = None
+    priority: int = 0
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,13 +138,19 @@ class Model:
         if self._runs_on_event_loop:
             instances = 1
         self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"session-{self.name}")
-        batching = loaded.config.dynamic_batching
+        batching = loaded.config.dynamic_batching or DynamicBatching()
+        joins = loaded.config.dynamic_batching is not None
         self._batcher: Batcher[InferCall, dict[str, Array]] = Batcher(
             self._execute,
-            max_batch_size=loaded.config.max_batch_size if batching else 0,
-            max_queue_delay_microseconds=batching.max_queue_delay_microseconds if batching else 0,
-            preferred_batch_size=batching.preferred_batch_size if batching else (),
-            max_queue_size=(batching and batching.max_queue_size) or settings.max_queue_size,
+            max_batch_size=loaded.config.max_batch_size if joins else 0,
+            max_queue_delay_microseconds=batching.max_queue_delay_microseconds,
+            preferred_batch_size=batching.preferred_batch_size,
+            max_queue_size=batching.max_queue_size or settings.max_queue_size,
+            default_policy=batching.default_policy,
+            policies=batching.policies,
+            priority_levels=batching.priority_levels,
+            default_priority_level=batching.default_priority_level,
+            preserve_ordering=batching.preserve_ordering,
             instances=instances,
         )
 
@@ -150,7 +159,12 @@ class Model:
         start = time.perf_counter_ns()
         try:
             outcome = await self._batcher.submit(
-                call, rows=call.rows, key=call.key, deadline=call.deadline
+                call,
+                rows=call.rows,
+                key=call.key,
+                deadline=call.deadline,
+                priority=call.priority,
+                timeout=call.timeout,
             )
         except BaseException as error:
             elapsed = time.perf_counter_ns() - start

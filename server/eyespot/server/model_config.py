@@ -7,7 +7,7 @@ but merely not honoured is named, so that nobody believes in it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
 
 from eyespot.server.errors import RepositoryError
+from eyespot.server.queueing import QueuePolicy
 from eyespot.server.session import GraphTensor
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import CONFIG_FILE, MODEL_FILE
@@ -40,7 +41,11 @@ _HONOURED = frozenset(
         "output.label_filename",
         "dynamic_batching.preferred_batch_size",
         "dynamic_batching.max_queue_delay_microseconds",
-        "dynamic_batching.default_queue_policy.max_queue_size",
+        "dynamic_batching.preserve_ordering",
+        "dynamic_batching.priority_levels",
+        "dynamic_batching.default_priority_level",
+        "dynamic_batching.default_queue_policy",
+        "dynamic_batching.priority_queue_policy",
         "instance_group.name",
         "instance_group.count",
         "default_model_filename",
@@ -80,11 +85,19 @@ class TensorConfig:
 
 @dataclass(frozen=True)
 class DynamicBatching:
-    """How requests are joined; a max_queue_size of 0 leaves it to the server."""
+    """How requests wait and are joined; a max_queue_size of 0 leaves it to the server.
+
+    `policies` are those of a priority; the others have `default_policy`.
+    """
 
     preferred_batch_size: tuple[int, ...] = ()
     max_queue_delay_microseconds: int = 0
     max_queue_size: int = 0
+    preserve_ordering: bool = False
+    priority_levels: int = 0
+    default_priority_level: int = 0
+    default_policy: QueuePolicy = field(default_factory=QueuePolicy)
+    policies: Mapping[int, QueuePolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -228,12 +241,12 @@ def _check_message(message: model_config_pb2.ModelConfig, folder_name: str) -> N
 
 def _unhonoured(message: Message, prefix: str = "") -> Iterator[str]:
     """Dotted names of the set fields that have no effect here."""
-    for field, value in message.ListFields():
-        path = prefix + field.name
+    for descriptor, value in message.ListFields():
+        path = prefix + descriptor.name
         if path in _HONOURED:
             continue
         if any(known.startswith(path + ".") for known in _HONOURED | _REFUSED):
-            for part in value if field.is_repeated else (value,):
+            for part in value if descriptor.is_repeated else (value,):
                 yield from _unhonoured(part, path + ".")
         else:
             yield path
@@ -306,8 +319,43 @@ def _read_batching(message: model_config_pb2.ModelConfig) -> DynamicBatching | N
     if not message.HasField("dynamic_batching") or message.max_batch_size == 0:
         return None
     batching = message.dynamic_batching
+    _check_priorities(batching)
+    policy = batching.default_queue_policy
     return DynamicBatching(
         preferred_batch_size=tuple(batching.preferred_batch_size),
         max_queue_delay_microseconds=batching.max_queue_delay_microseconds,
-        max_queue_size=batching.default_queue_policy.max_queue_size,
+        # Without priorities there is one queue, and this is its bound.
+        max_queue_size=0 if batching.priority_levels else policy.max_queue_size,
+        preserve_ordering=batching.preserve_ordering,
+        priority_levels=batching.priority_levels,
+        default_priority_level=batching.default_priority_level,
+        default_policy=_read_policy(policy)
+        if batching.HasField("default_queue_policy")
+        else QueuePolicy(),
+        policies={
+            level: _read_policy(own) for level, own in batching.priority_queue_policy.items()
+        },
+    )
+
+
+def _check_priorities(batching: model_config_pb2.ModelDynamicBatching) -> None:
+    levels, default = batching.priority_levels, batching.default_priority_level
+    if levels and not 1 <= default <= levels:
+        raise RepositoryError(
+            f"default_priority_level {default} must be from 1 to priority_levels {levels}"
+        )
+    beyond = [level for level in batching.priority_queue_policy if not 1 <= level <= levels]
+    if beyond:
+        raise RepositoryError(
+            f"priority_queue_policy is of priority {beyond[0]}, priority_levels are {levels}"
+        )
+
+
+def _read_policy(message: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:
+    timeout = message.default_timeout_microseconds
+    return QueuePolicy(
+        timeout_seconds=timeout / 1e6 if timeout else None,
+        allow_timeout_override=message.allow_timeout_override,
+        delays=message.timeout_action == model_config_pb2.ModelQueuePolicy.DELAY,
+        max_queue_size=message.max_queue_size,
     )

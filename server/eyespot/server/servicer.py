@@ -209,8 +209,14 @@ class InferenceServicer:
         signature = self._signatures.of(model)
         decoded = signature.read_inputs(request)
         requested = signature.read_outputs(request.outputs)
-        deadline = earlier(deadline_of(context), decoded.timeout_seconds)
-        call = InferCall(decoded.arrays, decoded.rows, decoded.key, deadline)
+        call = InferCall(
+            decoded.arrays,
+            decoded.rows,
+            decoded.key,
+            deadline_of(context),
+            decoded.priority,
+            decoded.timeout,
+        )
         outputs = await model.infer(call)
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=model.version, id=request.id
@@ -233,14 +239,6 @@ def deadline_of(context: Any) -> float | None:
     """When the caller stops waiting, in seconds on the event loop's clock."""
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
-
-
-def earlier(deadline: float | None, timeout_seconds: float | None) -> float | None:
-    """The deadline, or the end of a timeout that begins now, whichever comes first."""
-    if timeout_seconds is None:
-        return deadline
-    end = asyncio.get_running_loop().time() + timeout_seconds
-    return end if deadline is None else min(deadline, end)
 
 
 def _config_of(request: pb.RepositoryModelLoadRequest) -> str | None:

@@ -1,0 +1,199 @@
+"""Requests that wait for a session: in which order, for how long, and how many.
+
+The most urgent come first, equals in order of arrival. A request whose time in the queue is
+over is refused, or waits on behind all others of its priority, as its policy says. Nothing
+here is a timer: what is over is seen when its turn comes.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from eyespot.server.errors import DeadlineExceededError
+
+ItemT = TypeVar("ItemT")
+OutcomeT = TypeVar("OutcomeT")
+
+# A priority, and whether its time is over: the smaller, the more urgent.
+Rank = tuple[int, bool]
+
+
+@dataclass(frozen=True)
+class QueuePolicy:
+    """How requests of one priority wait; Triton's ModelQueuePolicy.
+
+    Attributes:
+        timeout_seconds: How long; None for as long as it takes.
+        allow_timeout_override: Whether a request's own timeout may shorten it.
+        delays: Whether a request whose time is over waits on behind the others (DELAY),
+            or is refused (REJECT).
+        max_queue_size: Most requests that wait; 0 for no bound of its own.
+    """
+
+    timeout_seconds: float | None = None
+    allow_timeout_override: bool = True
+    delays: bool = False
+    max_queue_size: int = 0
+
+    def wait_seconds(self, asked: float | None) -> float | None:
+        """How long a request waits that asks for a timeout of its own."""
+        if asked is None or not self.allow_timeout_override:
+            return self.timeout_seconds
+        return asked if self.timeout_seconds is None else min(asked, self.timeout_seconds)
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[ItemT, OutcomeT]):
+    """One waiting request and the future that its submitter awaits.
+
+    `deadline` is when nobody wants the answer any more, `queue_end` when it has waited long
+    enough; both on the batcher's clock.
+    """
+
+    item: ItemT
+    rows: int
+    key: Hashable
+    priority: int
+    deadline: float | None
+    queue_end: float | None
+    delays: bool
+    arrival: float
+    ticket: int
+    future: "asyncio.Future[OutcomeT]"
+    is_delayed: bool = False
+
+    @property
+    def rank(self) -> Rank:
+        """Its place among those that wait."""
+        return self.priority, self.is_delayed
+
+    def is_live(self, now: float) -> bool:
+        """Whether anyone still wants the answer; the expired are told so."""
+        if self.future.done():
+            return False
+        if self.deadline is not None and self.deadline <= now:
+            self.fail(expired(now - self.deadline))
+            return False
+        if self.queue_end is not None and self.queue_end <= now and not self.delays:
+            self.fail(_waited_too_long(now - self.arrival))
+            return False
+        return True
+
+    def must_step_back(self, now: float) -> bool:
+        """Whether its time is over, and it has to let the others pass."""
+        return self.queue_end is not None and self.queue_end <= now and not self.is_delayed
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the submitter, unless it is answered or gone."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class RequestQueue(Generic[ItemT, OutcomeT]):
+    """Those that wait, apart by key: only equal keys share a batch."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, dict[Rank, deque[Entry[ItemT, OutcomeT]]]] = {}
+        self._by_priority: Counter[int] = Counter()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def count_of(self, priority: int) -> int:
+        """How many of one priority wait."""
+        return self._by_priority[priority]
+
+    def add(self, entry: Entry[ItemT, OutcomeT]) -> None:
+        """Put a request behind those that are as urgent."""
+        self._queue_of(entry).append(entry)
+        self._note(entry, 1)
+
+    def put_back(self, entries: list[Entry[ItemT, OutcomeT]]) -> None:
+        """Put requests that were taken back to where they were."""
+        for entry in reversed(entries):
+            self._queue_of(entry).appendleft(entry)
+            self._note(entry, 1)
+
+    def discard(self, entry: Entry[ItemT, OutcomeT]) -> None:
+        """Take a request out, if it still waits."""
+        lane = self._lanes.get(entry.key, {})
+        queue = lane.get(entry.rank)
+        if queue is not None and entry in queue:
+            queue.remove(entry)
+            self._note(entry, -1)
+            self._tidy(entry.key, entry.rank)
+
+    def take(self, key: Hashable, now: float) -> Entry[ItemT, OutcomeT] | None:
+        """Take the most urgent live request of a key."""
+        while (lane := self._lanes.get(key)) is not None:
+            rank = min(lane) if len(lane) > 1 else next(iter(lane))
+            entry = lane[rank].popleft()
+            self._note(entry, -1)
+            self._tidy(key, rank)
+            if not entry.is_live(now):
+                continue
+            if entry.must_step_back(now):
+                entry.is_delayed = True
+                self.add(entry)
+                continue
+            return entry
+        return None
+
+    def keys(self) -> list[Hashable]:
+        """The keys, that of the most urgent and oldest request first."""
+        if len(self._lanes) < 2:
+            return list(self._lanes)
+        return sorted(self._lanes, key=self._urgency)
+
+    def drop_dead(self, now: float) -> None:
+        """Take out everybody who is gone or whose time is over."""
+        for entry in list(self._all()):
+            if not entry.is_live(now):
+                self.discard(entry)
+
+    def _urgency(self, key: Hashable) -> tuple[Rank, int]:
+        lane = self._lanes[key]
+        rank = min(lane)
+        return rank, lane[rank][0].ticket
+
+    def _all(self) -> Iterator[Entry[ItemT, OutcomeT]]:
+        for lane in self._lanes.values():
+            for queue in lane.values():
+                yield from queue
+
+    def _queue_of(self, entry: Entry[ItemT, OutcomeT]) -> deque[Entry[ItemT, OutcomeT]]:
+        lane = self._lanes.get(entry.key)
+        if lane is None:
+            lane = self._lanes[entry.key] = {}
+        queue = lane.get(entry.rank)
+        if queue is None:
+            queue = lane[entry.rank] = deque()
+        return queue
+
+    def _note(self, entry: Entry[ItemT, OutcomeT], change: int) -> None:
+        self._count += change
+        self._by_priority[entry.priority] += change
+
+    def _tidy(self, key: Hashable, rank: Rank) -> None:
+        """Keep no empty queues: shapes may come and never come again."""
+        lane = self._lanes[key]
+        if not lane[rank]:
+            del lane[rank]
+            if not lane:
+                del self._lanes[key]
+
+
+def expired(seconds: float) -> DeadlineExceededError:
+    """What a caller hears whose deadline passed so many seconds ago."""
+    return DeadlineExceededError(
+        f"the deadline passed {seconds:.3f} s before the request could run"
+    )
+
+
+def _waited_too_long(seconds: float) -> DeadlineExceededError:
+    return DeadlineExceededError(
+        f"Request timeout expired: it waited {seconds:.3f} s and could not be run"
+    )
