@@ -207,8 +207,8 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
         "net",
         config="max_batch_size: 2\n"
         "dynamic_batching { max_queue_delay_microseconds: 1 }\n"
-        "optimization { graph { level: 1 } }\n"
-        "instance_group { count: 1 kind: KIND_CPU }",
+        "optimization { graph { level: 1 } priority: PRIORITY_MAX }\n"
+        "instance_group { count: 1 kind: KIND_CPU passive: true }",
     )
     with caplog.at_level(logging.WARNING, "eyespot.server"):
         async with serving():
@@ -216,7 +216,7 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert record.getMessage() == (
         "model net: config.pbtxt sets what Eyespot does not honour: "
-        "instance_group.kind, optimization"
+        "instance_group.passive, optimization.priority"
     )
 
 

@@ -105,7 +105,11 @@ class ServerConfig:
         default=30.0, metadata=_about("time to finish admitted requests after SIGTERM", minimum=0)
     )
     strict: bool = field(
-        default=False, metadata=_about("end with an error when any model cannot be loaded")
+        default=False,
+        metadata=_about(
+            "end with an error when any model cannot be loaded, or its config.pbtxt sets what is "
+            "not honoured"
+        ),
     )
     explain: str = field(
         default="auto",

@@ -29,7 +29,8 @@ from eyespot.server.errors import (
 )
 from eyespot.server.model_config import DynamicBatching, ModelConfig, TensorConfig, complete
 from eyespot.server.repository import VersionFolder, read_and_check_manifest, read_labels
-from eyespot.server.session import Session
+from eyespot.server.session import Session, SessionSettings
+from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
 from eyespot.v1.manifest import Manifest
 from eyespot.v1.tensors import DATATYPES
@@ -88,17 +89,21 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
         StartError: the server cannot serve at all, as without its execution provider.
     """
     manifest = read_and_check_manifest(folder)
-    session = Session.open(
-        folder.model_path,
-        device=settings.device,
-        intra_op_num_threads=settings.intra_op_num_threads,
+    session_settings = read_session_settings(
+        folder.config_file.message,
+        SessionSettings(device=settings.device, intra_op_num_threads=settings.intra_op_num_threads),
     )
+    session = Session.open(folder.model_path, session_settings)
     config = complete(
         folder.config_file,
         name=folder.model_name,
         inputs=session.inputs,
         outputs=session.outputs,
     )
+    if config.unhonoured and settings.strict:
+        raise RepositoryError(
+            f"config.pbtxt sets what Eyespot does not honour: {', '.join(config.unhonoured)}"
+        )
     if config.unhonoured:
         _logger.warning(
             "model %s: config.pbtxt sets what Eyespot does not honour: %s",

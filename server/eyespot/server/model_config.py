@@ -48,6 +48,9 @@ _HONOURED = frozenset(
         "dynamic_batching.priority_queue_policy",
         "instance_group.name",
         "instance_group.count",
+        "instance_group.gpus",
+        "instance_group.kind",
+        "optimization.graph.level",
         "default_model_filename",
         "parameters",
     }

@@ -54,6 +54,31 @@ class GraphTensor:
         return datatype.name
 
 
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """How a session is made; the defaults are those of the server.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        device_id: Which of several CUDA devices.
+        intra_op_num_threads: Inside one operator.
+        inter_op_num_threads: Between operators, where they run in parallel.
+        is_parallel: Whether operators that do not need each other run at once.
+        optimization: "all", "extended", "basic" or "none" of the runtime's rewriting.
+        enable_cpu_mem_arena: Whether memory is kept for the next run.
+        enable_mem_pattern: Whether it is planned ahead where shapes are known.
+    """
+
+    device: str = "cpu"
+    device_id: int = 0
+    intra_op_num_threads: int = 1
+    inter_op_num_threads: int = 1
+    is_parallel: bool = False
+    optimization: str = "all"
+    enable_cpu_mem_arena: bool = True
+    enable_mem_pattern: bool = True
+
+
 class Session:
     """A loaded graph on one execution provider."""
 
@@ -66,7 +91,7 @@ class Session:
         self._has_bf16 = bool(self._bf16_inputs or _names_of_bf16(self.outputs))
 
     @classmethod
-    def open(cls, path: Path, *, device: str = "cpu", intra_op_num_threads: int = 1) -> Self:
+    def open(cls, path: Path, settings: SessionSettings | None = None) -> Self:
         """Loads a graph.
 
         External data must lie in the folder of the graph: ONNX Runtime itself refuses
@@ -74,18 +99,17 @@ class Session:
 
         Raises:
             RepositoryError: the file is missing, damaged, or beyond the runtime.
-            DeviceUnavailableError: the provider of `device` cannot be used.
+            DeviceUnavailableError: the provider of the device cannot be used.
         """
+        settings = settings or SessionSettings()
         runtime = _import_runtime()
-        provider = _PROVIDERS[device]
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = intra_op_num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _LOG_ERRORS_ONLY
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        provider = _PROVIDERS[settings.device]
+        provider_options = dict(_PROVIDER_OPTIONS[settings.device])
+        if settings.device == "cuda":
+            provider_options["device_id"] = str(settings.device_id)
         try:
             session = runtime.InferenceSession(
-                str(path), options, providers=[(provider, _PROVIDER_OPTIONS[device])]
+                str(path), _options(runtime, settings), providers=[(provider, provider_options)]
             )
         except Exception as error:  # the runtime's errors have no class of their own in common
             raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
@@ -141,6 +165,25 @@ def check_device(device: str) -> None:
             f"{', '.join(available)}. The two builds share a folder, so remove this one first: "
             f"pip uninstall onnxruntime; then: pip install 'eyespot[serve-{device}]'"
         )
+
+
+def _options(runtime: Any, settings: SessionSettings) -> Any:
+    levels, modes = runtime.GraphOptimizationLevel, runtime.ExecutionMode
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = settings.intra_op_num_threads
+    options.inter_op_num_threads = settings.inter_op_num_threads
+    options.execution_mode = modes.ORT_PARALLEL if settings.is_parallel else modes.ORT_SEQUENTIAL
+    options.graph_optimization_level = {
+        "all": levels.ORT_ENABLE_ALL,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "none": levels.ORT_DISABLE_ALL,
+    }[settings.optimization]
+    options.enable_cpu_mem_arena = settings.enable_cpu_mem_arena
+    options.enable_mem_pattern = settings.enable_mem_pattern
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _import_runtime() -> Any:
