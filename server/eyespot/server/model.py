@@ -44,6 +44,7 @@ Array = NDArray[np.generic]
 # the requests in it, and delays nobody noticeably.
 _EVENT_LOOP_NS = 2_000_000
 _WARM_UP_RUNS = 5
+_MEASURED_DATATYPES = ("FP16", "BF16", "FP32", "FP64", "UINT8")  # UINT8 for pixels
 _logger = logging.getLogger(__name__)
 # One original at a time: reading it takes much memory, and torch's reader promises nothing
 # about threads.
@@ -272,7 +273,7 @@ def _warm_up(session: Session, config: ModelConfig) -> bool:
     """Runs zeros through the graph; says whether its largest batch is fit for the event loop.
 
     Raises:
-        RepositoryError: a graph whose sizes are all known fails on zeros.
+        RepositoryError: a graph of measured values fails on zeros, though its sizes are known.
     """
     names = [output.name for output in config.outputs]
     largest = max(1, config.max_batch_size)
@@ -282,10 +283,11 @@ def _warm_up(session: Session, config: ModelConfig) -> bool:
             if _fastest_ns(session, _zeros(config.inputs, rows), names) > _EVENT_LOOP_NS:
                 return False
     except Exception as error:
-        if _is_wholly_known(config):
+        if _is_wholly_known(config) and _takes_measured_values(config):
             raise RepositoryError(f"the graph fails on zeros: {error}") from error
-        # Sizes and texts that were made up may be at fault, so nothing is known yet.
+        # What was made up may be at fault (a size, a divisor, a text), so nothing is known.
         _logger.info("model %s could not be warmed up: %s", config.name, error)
+        return False
     return _is_wholly_known(config)
 
 
@@ -306,7 +308,7 @@ def _fastest_ns(session: Session, inputs: Mapping[str, Array], names: Sequence[s
 def _zeros(inputs: Sequence[TensorConfig], rows: int) -> dict[str, Array]:
     made: dict[str, Array] = {}
     for spec in inputs:
-        shape = [size if size > 0 else 1 for size in spec.shape]
+        shape = [size if size >= 0 else 1 for size in spec.shape]
         if spec.shape and spec.shape[0] == -1:
             shape[0] = rows
         if spec.datatype == "BYTES":
@@ -320,6 +322,11 @@ def _is_wholly_known(config: ModelConfig) -> bool:
     """Whether only the number of rows varies, so that zeros tell what requests will cost."""
     first = 1 if config.max_batch_size else 0
     return all(spec.datatype != "BYTES" and -1 not in spec.shape[first:] for spec in config.inputs)
+
+
+def _takes_measured_values(config: ModelConfig) -> bool:
+    """Whether zero is an input as good as any: what it takes is no size and no divisor."""
+    return len(config.inputs) == 1 and config.inputs[0].datatype in _MEASURED_DATATYPES
 
 
 def _load_explainer(
