@@ -95,8 +95,8 @@ async def check(repository, serving, cases):
                     reasons[name] = reason
                     continue
                 assert session is not None
-                if any(isinstance(array, onnx.TensorProto) for array in arrays):
-                    continue  # bfloat16, which NumPy and the runtime's Python have not
+                if any(node.type == "tensor(bfloat16)" for node in session.get_inputs()):
+                    continue  # NumPy has none, so the runtime cannot be asked in process
                 names = [node.name for node in session.get_inputs()]
                 feed = dict(zip(names, map(np.asarray, arrays), strict=False))
                 assert_equal(await served(own, name, feed), in_process(session, feed), name)
