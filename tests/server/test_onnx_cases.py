@@ -58,6 +58,12 @@ async def served(client, name, feed):
         return None
 
 
+def as_array(value):
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    return np.asarray(value)
+
+
 def as_bytes(array):
     if array.dtype.kind not in "OUS":
         return array
@@ -95,10 +101,11 @@ async def check(repository, serving, cases):
                     reasons[name] = reason
                     continue
                 assert session is not None
-                if any(node.type == "tensor(bfloat16)" for node in session.get_inputs()):
+                nodes = [*session.get_inputs(), *session.get_outputs()]
+                if any(node.type == "tensor(bfloat16)" for node in nodes):
                     continue  # NumPy has none, so the runtime cannot be asked in process
                 names = [node.name for node in session.get_inputs()]
-                feed = dict(zip(names, map(np.asarray, arrays), strict=False))
+                feed = dict(zip(names, map(as_array, arrays), strict=False))
                 assert_equal(await served(own, name, feed), in_process(session, feed), name)
     return reasons
 
