@@ -6,9 +6,10 @@ the rules of Montavon, Binder, Lapuschkin, Samek, Müller: Layer-Wise Relevance 
 An Overview. 2019, section 10.2: gamma in convolutions, epsilon in dense layers.
 
 Epsilon is a share of the root mean square of a layer's outputs in the row, as the overview's
-own example has it. Gamma applies to convolutions of what is not negative, as its derivation asks; the first one,
-of signed inputs, has epsilon. Biases take their share of the relevance. A constant that
-shifts or scales the input, as a normalisation does, leaves the relevance as it is.
+own example has it. Gamma applies to convolutions of what is not negative, as its derivation
+asks; the first one, of signed inputs, has epsilon. Biases take their share of the relevance. A
+constant that shifts or scales the input, as a normalisation does, leaves the relevance as it
+is.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from eyespot.server.errors import InternalError, RequestError
@@ -15,6 +15,7 @@ _logger = logging.getLogger(__name__)
 _access_logger = logging.getLogger("eyespot.server.access")
 
 Handler = Callable[[Any, Any, Any], Awaitable[Any]]
+StreamHandler = Callable[[Any, Any, Any], AsyncGenerator[Any, None]]
 
 
 def answering(handler: Handler) -> Handler:
@@ -37,6 +38,32 @@ def answering(handler: Handler) -> Handler:
             _log_access(handler.__name__, request, failure.status.name, start)
         await context.abort(failure.status, str(failure)[:_LONGEST_MESSAGE])
         raise AssertionError("abort has raised")
+
+    return answer
+
+
+def streaming(handler: StreamHandler) -> StreamHandler:
+    """Wraps an RPC's method that answers with a stream, in the same way."""
+
+    @functools.wraps(handler)
+    async def answer(self: Any, request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        start = time.perf_counter_ns()
+        responses = handler(self, request, context)
+        failure: RequestError | None = None
+        try:
+            async for response in responses:
+                yield response
+        except RequestError as error:
+            failure = error
+        except Exception as error:
+            failure = _internal(error, handler.__name__)
+        finally:
+            await responses.aclose()
+        if _access_logger.isEnabledFor(logging.DEBUG):
+            status = "OK" if failure is None else failure.status.name
+            _log_access(handler.__name__, request, status, start)
+        if failure is not None:
+            await context.abort(failure.status, str(failure)[:_LONGEST_MESSAGE])
 
     return answer
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from eyespot.server.answering import answering
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.decoding import Signature
+from eyespot.server.decoding import SALIENCY_OUTPUT, Signature
+from eyespot.server.explain_decoding import read_output
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
 from eyespot.server.statistics import BatchDurations, Duration, Statistics
@@ -108,13 +109,24 @@ class InferenceServicer:
         model = self._dataplane.model(request.model_name, request.model_version)
         signature = self._signatures.of(model)
         decoded = signature.read_inputs(request)
-        output_names = signature.read_outputs(request.outputs)
-        call = InferCall(decoded.arrays, decoded.rows, decoded.key, deadline_of(context))
-        outputs = await model.infer(call)
+        wanted, saliency = signature.split_outputs(request.outputs)
+        output_names = signature.read_outputs(wanted) if wanted or saliency is None else ()
+        deadline = deadline_of(context)
+        explain_call = None
+        if saliency is not None:
+            explainer = model.explainer
+            (inputs,) = decoded.arrays.values()
+            explain_call = read_output(saliency, model, inputs, deadline)
+        call = InferCall(decoded.arrays, decoded.rows, decoded.key, deadline)
+        outputs = await model.infer(call) if output_names else {}
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=model.version, id=request.id
         )
         _add_outputs(response, output_names, outputs, signature.output_datatypes)
+        if explain_call is not None:
+            explained = await explainer.explain(explain_call)
+            found = {SALIENCY_OUTPUT: explained.attributions}
+            _add_outputs(response, [SALIENCY_OUTPUT], found, {SALIENCY_OUTPUT: "FP32"})
         return response
 
 
