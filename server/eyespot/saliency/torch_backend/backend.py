@@ -115,17 +115,15 @@ class TorchBackend:
 
     def rows_at_once(self, row_shape: tuple[int, ...]) -> int:
         """How many rows one call should have: what is best, within the bound of memory."""
-        if self._memory_mib is None:
-            return _BEST_ROWS
-        needed = self._bytes_per_row(row_shape)
-        rows = self._memory_mib * 2**20 // needed
+        rows = self._rows_within_bound(row_shape)
         if rows < 1:
+            needed = -(-self._bytes_per_row(row_shape) // 2**20)
             raise MemoryBoundError(
-                f"one row of shape {list(row_shape)} takes about {-(-needed // 2**20)} MiB to "
-                f"differentiate, and {self._memory_mib} MiB are allowed: send a smaller input, "
-                "or allow more with --explain-memory-mib"
+                f"one row of shape {list(row_shape)} takes about {needed} MiB to differentiate, "
+                f"and {self._memory_mib} MiB are allowed: send a smaller input, or allow more "
+                "with --explain-memory-mib"
             )
-        return int(min(_BEST_ROWS, rows))
+        return min(_BEST_ROWS, rows)
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs (B, ...) of a batch."""
@@ -222,7 +220,7 @@ class TorchBackend:
         objective.check(self.output_shape, rows=len(x))
         self._set_num_threads()
         parts = []
-        for index in self._row_ranges(x):
+        for index in _ranges(len(x), self._rows_to_differentiate(x)):
             given = x[index] if baselines is None else np.concatenate([x[index], baselines[index]])
             own = objective if len(index) == len(x) else objective.of_rows(index, rows=len(x))
             parts.append(self._differentiate_part(run, given, own, len(index), begins_with_scores))
@@ -253,13 +251,18 @@ class TorchBackend:
             gradients = _pull_back(leaf, outputs, begin, rows)
         return Gradients(scored.classes, scored.values, gradients, _to_array(leaf[:rows]))
 
-    def _row_ranges(self, x: NDArray[np.generic]) -> Iterator[NDArray[np.int64]]:
-        size = len(x) if self._memory_mib is None else self.rows_at_once(x.shape[1:])
-        for start in range(0, len(x), size):
-            yield np.arange(start, min(start + size, len(x)))
+    def _rows_to_differentiate(self, x: NDArray[np.generic]) -> int:
+        return len(x) if self._memory_mib is None else self.rows_at_once(x.shape[1:])
+
+    def _rows_within_bound(self, row_shape: tuple[int, ...]) -> int:
+        if self._memory_mib is None:
+            return _BEST_ROWS
+        return self._memory_mib * 2**20 // self._bytes_per_row(row_shape)
 
     def _parts(self, x: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-        return (x[index] for index in self._row_ranges(x))
+        """What goes through the graph at once, where nothing is differentiated."""
+        size = len(x) if self._memory_mib is None else self._rows_within_bound(x.shape[1:])
+        return (x[index] for index in _ranges(len(x), max(size, 1)))
 
     def _compile_variant(self, rule: str, layer: str | None) -> fx.GraphModule:
         edit = rescale if rule == "rescale" else _RECTIFIERS[rule]
@@ -280,6 +283,11 @@ class TorchBackend:
         """The number belongs to the calling thread, so each call sees to it."""
         if self._num_threads not in (None, torch.get_num_threads()):
             torch.set_num_threads(self._num_threads)
+
+
+def _ranges(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
 
 
 def _pull_back(

@@ -24,7 +24,7 @@ from eyespot.saliency.torch_backend.operators import (
     is_activation,
     without_writes,
 )
-from eyespot.saliency.torch_backend.program import nodes_on_path, operator_name
+from eyespot.saliency.torch_backend.program import in_order, nodes_on_path, operator_name
 
 # Linear in all of their inputs together.
 _LINEAR = BLENDS | REARRANGEMENTS | SHIFTS
@@ -41,7 +41,7 @@ def check_rescale(start: fx.Node) -> None:
         UnavailableMethodError: one has none.
     """
     path = nodes_on_path(start)
-    for node in path - {start}:
+    for node in in_order(path - {start}):
         if isinstance(node.meta.get("val"), torch.Tensor) and not _has_rule(node, path):
             raise UnavailableMethodError(
                 f"deep_lift has no rule for {operator_name(node)} ({node.name}): ask for "

@@ -26,7 +26,7 @@ from eyespot.saliency.torch_backend.operators import (
     is_rectifier,
     without_writes,
 )
-from eyespot.saliency.torch_backend.program import nodes_on_path, operator_name
+from eyespot.saliency.torch_backend.program import in_order, nodes_on_path, operator_name
 
 _WEIGHTED = CONVOLUTIONS | DENSE | NORMS
 _FOLDABLE = {"conv1d", "conv2d", "conv3d"}
@@ -39,7 +39,7 @@ def check_relevance(start: fx.Node) -> None:
         UnavailableMethodError: one has none.
     """
     path = nodes_on_path(start)
-    for node in path - {start}:
+    for node in in_order(path - {start}):
         if isinstance(node.meta.get("val"), torch.Tensor) and _rule(node, path) is None:
             raise UnavailableMethodError(
                 f"lrp has no rule for {operator_name(node)} ({node.name}): ask for "

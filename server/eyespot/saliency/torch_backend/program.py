@@ -114,6 +114,11 @@ def nodes_on_path(start: fx.Node) -> set[fx.Node]:
     return found
 
 
+def in_order(nodes: set[fx.Node]) -> list[fx.Node]:
+    """Nodes of one graph in the order of the computation."""
+    return sorted(nodes)
+
+
 def compile_graph(
     graph: fx.Graph, *, leaf: str | None = None, edit: Edit | None = None
 ) -> fx.GraphModule:
