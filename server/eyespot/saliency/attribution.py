@@ -107,6 +107,8 @@ class Method:
         scales_with: the parameter that the cost is proportional to, if there is one.
         needs_gradients: whether it takes a Backend; else a Scorer will do.
         is_stepwise: whether it refines its answer in many steps.
+        has_channels: whether attributions have the input's channels; else they are maps, of
+            which there is nothing to reduce.
         scores: those that it can explain.
         check_backend: raises UnavailableMethodError if the network does not allow it.
     """
@@ -119,6 +121,7 @@ class Method:
     scales_with: str = ""
     needs_gradients: bool = True
     is_stepwise: bool = False
+    has_channels: bool = True
     scores: tuple[str, ...] = SCORES
     check_backend: Callable[[Any], object] = lambda backend: None
 

@@ -57,6 +57,7 @@ CAM = Method(
     paper="Zhou, Khosla, Lapedriza, Oliva, Torralba 2016",
     parameters=(),
     function=at_once(attribute_cam),
+    has_channels=False,
     cost=constant_cost(1),
     check_backend=check_head,
 )

@@ -47,6 +47,7 @@ GRAD_CAM = Method(
     paper="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2016",
     parameters=(LAYER, MODIFIER),
     function=at_once(attribute_grad_cam),
+    has_channels=False,
     cost=constant_cost(1.5),
     check_backend=check_maps,
 )

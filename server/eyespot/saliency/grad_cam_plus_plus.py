@@ -57,6 +57,7 @@ GRAD_CAM_PLUS_PLUS = Method(
     paper="Chattopadhay, Sarkar, Howlader, Balasubramanian 2018",
     parameters=(LAYER,),
     function=at_once(attribute_grad_cam_plus_plus),
+    has_channels=False,
     cost=constant_cost(1.5),
     check_backend=check_maps,
 )

@@ -43,6 +43,7 @@ LAYER_CAM = Method(
     paper="Jiang, Zhang, Hou, Cheng, Wei 2021",
     parameters=(LAYER,),
     function=at_once(attribute_layer_cam),
+    has_channels=False,
     cost=constant_cost(1.5),
     check_backend=check_maps,
 )

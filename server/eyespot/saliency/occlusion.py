@@ -106,6 +106,7 @@ OCCLUSION = Method(
     ),
     function=attribute_occlusion,
     cost=_cost,
+    has_channels=False,
     needs_gradients=False,
     is_stepwise=True,
     check_backend=lambda backend: check_pictures(backend.channel_axis),

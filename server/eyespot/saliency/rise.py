@@ -119,6 +119,7 @@ RISE = Method(
     function=attribute_rise,
     cost=lambda parameters, row_shape, channel_axis: parameters["n_masks"] + 1,
     scales_with="n_masks",
+    has_channels=False,
     needs_gradients=False,
     is_stepwise=True,
     check_backend=lambda backend: check_pictures(backend.channel_axis),

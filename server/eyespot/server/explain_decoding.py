@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.generic]
 
-_DEFAULT_METHOD = "saliency"
+DEFAULT_METHOD = "saliency"
 _SHOWN_LABELS = 5
 _TOP_CLASS = -1  # as the saliency room has it
 _SCORES = {
@@ -57,7 +57,7 @@ def read_call(
 
     return ExplainCall(
         inputs=inputs,
-        method=request.method or _DEFAULT_METHOD,
+        method=request.method or DEFAULT_METHOD,
         targets=_read_targets(request.targets, model),
         targets_per_row=request.targets_per_row or 1,
         score=_read_choice(request.score, _SCORES, "score"),
@@ -95,7 +95,7 @@ def read_output(output: Any, model: Model, inputs: Array, deadline: float | None
     return ExplainCall(
         inputs=inputs,
         targets=targets,
-        method=str(parameters.pop("method", _DEFAULT_METHOD)),
+        method=str(parameters.pop("method", DEFAULT_METHOD)),
         score=str(parameters.pop("score", "logit")),
         channel_reduction=str(parameters.pop("channel_reduction", "none")),
         parameters=parameters,

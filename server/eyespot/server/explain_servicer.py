@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eyespot.server.answering import answering, streaming
 from eyespot.server.dataplane import Dataplane
 from eyespot.server.errors import InvalidArgumentError, RequestError
-from eyespot.server.explain_decoding import read_call, read_encoding
+from eyespot.server.explain_decoding import DEFAULT_METHOD, read_call, read_encoding
 from eyespot.server.model import Model
 from eyespot.server.png import encode_png
 from eyespot.server.servicer import Signatures, deadline_of
@@ -69,6 +69,7 @@ class ExplainServicer:
     def _read(
         self, request: pb.ExplainRequest, model: Model, context: Any
     ) -> "tuple[ExplainCall, _Answer]":
+        model.explainer.check_method(request.method or DEFAULT_METHOD)
         axis = model.explainer.channel_axis
         decoded = self._signatures.of(model).read_inputs(request)
         (inputs,) = decoded.arrays.values()

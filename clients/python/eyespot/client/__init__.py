@@ -21,6 +21,7 @@ from eyespot.client.explanation import Explanation
 from eyespot.client.values import (
     Classification,
     Duration,
+    ExplainTarget,
     InferResult,
     MethodDescription,
     ModelConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "ClientError",
     "DeadlineExceededError",
     "Duration",
+    "ExplainTarget",
     "Explanation",
     "EyespotError",
     "FailedPreconditionError",

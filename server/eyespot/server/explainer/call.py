@@ -109,12 +109,11 @@ class Job:
 
     def result(self, found: Attribution, part: slice, channel_axis: int | None) -> Explained:
         """The answer out of what was found for a batch."""
+        how = self.channel_reduction if self.method.has_channels else "none"
         return Explained(
             method=self.method.name,
             parameters=self.parameters,
-            attributions=reduce_channels(
-                found.attributions[part], self.channel_reduction, channel_axis
-            ),
+            attributions=reduce_channels(found.attributions[part], how, channel_axis),
             targets=found.targets[part],
             scores=found.scores[part],
             reports=tuple(found.reports[part]),

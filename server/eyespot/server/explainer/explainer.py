@@ -120,6 +120,21 @@ class Explainer:
         """The layers that a method may be asked about."""
         return list_layers(self._backend)
 
+    def check_method(self, name: str) -> None:
+        """Check that a method works for this model version, whatever is asked of it.
+
+        Raises:
+            InvalidArgumentError: there is no such method.
+            NotExplainableError, ExplainUnavailableError: it does not work, and why.
+        """
+        try:
+            method = find_method(name)
+            method.check_backend(self._computing(method))
+        except ArgumentError as error:
+            raise InvalidArgumentError(str(error)) from error
+        except UnavailableMethodError as error:
+            raise NotExplainableError(str(error)) from error
+
     async def explain(self, call: ExplainCall) -> Explained:
         """Attribute each row's scores of its targets to the row's elements.
 
