@@ -1,7 +1,7 @@
 """What is asked, what is answered, and what waits between the two."""
 
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from eyespot.saliency import (
     Method,
     Objective,
     ParameterValue,
+    Step,
     Targets,
     join_targets,
     reduce_channels,
@@ -65,7 +66,7 @@ Listener = Callable[[float, Explained], None]
 
 
 class Caller:
-    """Whoever waits for an answer; the computing thread looks whether it still does."""
+    """Whoever waits for an answer; between two steps it is seen whether it still does."""
 
     is_gone = False
 
@@ -120,16 +121,53 @@ class Job:
         )
 
 
-def join_jobs(jobs: Sequence[Job]) -> tuple[Array, Objective, list[slice]]:
-    """Inputs and objective of a batch of one key, and which targets are each job's."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Jobs of one key, their rows together."""
+
+    jobs: Sequence[Job]
+    inputs: Array
+    objective: Objective
+    parts: Sequence[slice]  # which targets are each job's
+
+    def take_step(
+        self, steps: Iterator[Step], channel_axis: int | None
+    ) -> tuple[float, list[Explained]]:
+        """Compute; give the progress, and each job's answer if it is done or listened to."""
+        step = next(steps)
+        is_done = step.progress >= 1
+        if not is_done and self.jobs[0].listener is None:
+            return step.progress, []
+        found = step.read()
+        if is_done:
+            self._check_count(found)
+        answers = [
+            job.result(found, part, channel_axis)
+            for job, part in zip(self.jobs, self.parts, strict=True)
+        ]
+        return step.progress, answers
+
+    def _check_count(self, found: Attribution) -> None:
+        counts = (len(found.attributions), len(found.scores), len(found.reports))
+        expected = self.parts[-1].stop
+        if counts != (expected,) * 3:
+            raise RuntimeError(
+                f"results must number inputs: {self.jobs[0].method.name} gave {counts[0]} "
+                f"attributions, {counts[1]} scores and {counts[2]} reports for {expected} "
+                "targets. This is a bug"
+            )
+
+
+def join_jobs(jobs: Sequence[Job]) -> Batch:
+    """Put jobs of one key together; one that is listened to is alone."""
     first = jobs[0]
-    if len(jobs) == 1:
-        return first.inputs, first.objective, [slice(0, len(first.objective.targets))]
-    targets = join_targets([job.objective.targets for job in jobs])
     stops = np.cumsum([len(job.objective.targets) for job in jobs]).tolist()
     parts = [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+    if len(jobs) == 1:
+        return Batch(jobs, first.inputs, first.objective, parts)
+    targets = join_targets([job.objective.targets for job in jobs])
     inputs = np.concatenate([job.inputs for job in jobs])
-    return inputs, replace(first.objective, targets=targets), parts
+    return Batch(jobs, inputs, replace(first.objective, targets=targets), parts)
 
 
 def join_answers(parts: Sequence[Explained]) -> Explained:

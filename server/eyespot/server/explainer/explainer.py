@@ -1,7 +1,8 @@
-"""The explainer: a bounded queue and a thread of its own, so that inference stays responsive.
+"""The explainer: bounded queues and a thread of its own, so that inference stays responsive.
 
-What can be known to be wrong is told before queueing. Between two steps of a method the
-thread looks whether anyone still waits for the answer.
+What can be known to be wrong is told before queueing. The thread takes one step of a method
+at a time, and in turn for all that run: who asks for much keeps nobody waiting for long.
+Between two steps it is seen whether anyone still waits for the answer.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ import numpy as np
 from eyespot.saliency import (
     TOP_CLASS,
     ArgumentError,
-    Attribution,
     Backend,
     MemoryBoundError,
     Method,
@@ -33,6 +33,7 @@ from eyespot.server.errors import (
     NotExplainableError,
     RequestError,
     ResourceExhaustedError,
+    UnavailableError,
 )
 from eyespot.server.explainer.call import (
     ExplainCall,
@@ -47,6 +48,9 @@ from eyespot.server.explainer.methods import (
     list_layers,
     list_methods,
 )
+
+# Calls of stepwise methods that take turns; more wait.
+_STEPWISE_AT_ONCE = 4
 
 
 class Explainer:
@@ -83,17 +87,21 @@ class Explainer:
         self._clock = clock
         self._is_closed = False
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"explain-{name}")
-        self._batcher: Batcher[Job, Explained] = Batcher(
-            self._execute,
-            max_batch_size=max_batch_size,
-            max_queue_size=max_queue_size,
-            clock=clock,
+        self._quick, self._stepwise = (
+            Batcher[Job, Explained](
+                self._execute,
+                max_batch_size=max_batch_size,
+                max_queue_size=max_queue_size,
+                instances=instances,
+                clock=clock,
+            )
+            for instances in (1, _STEPWISE_AT_ONCE)
         )
 
     @property
     def queue_size(self) -> int:
         """How many calls wait now."""
-        return self._batcher.queue_size
+        return self._quick.queue_size + self._stepwise.queue_size
 
     @property
     def backend(self) -> str:
@@ -161,17 +169,12 @@ class Explainer:
 
         A step that was not taken before the next one came is passed over.
         """
-        loop = asyncio.get_running_loop()
         latest: asyncio.Queue[tuple[float, Explained]] = asyncio.Queue(1)
 
-        def put(progress: float, explained: Explained) -> None:
+        def listen(progress: float, explained: Explained) -> None:
             if latest.full():
                 latest.get_nowait()
             latest.put_nowait((progress, explained))
-
-        def listen(progress: float, explained: Explained) -> None:
-            if progress < 1:
-                loop.call_soon_threadsafe(put, progress, explained)
 
         job = replace(self._check(call), listener=listen)
         answer = asyncio.create_task(self._submit(job))
@@ -189,10 +192,10 @@ class Explainer:
 
     async def drain(self) -> None:
         """Admit nothing more, and return when all that was admitted has its answer."""
-        await self._batcher.drain()
+        await asyncio.gather(self._quick.drain(), self._stepwise.drain())
 
     def close(self) -> None:
-        """Let go of the thread; what it is in the middle of ends with its next step."""
+        """Let go of the thread; what runs ends with the step that it is in."""
         self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -237,8 +240,9 @@ class Explainer:
         return computing
 
     async def _submit(self, job: Job) -> Explained:
+        batcher = self._stepwise if job.method.is_stepwise else self._quick
         try:
-            outcome: Outcome[Explained] = await self._batcher.submit(
+            outcome: Outcome[Explained] = await batcher.submit(
                 job,
                 rows=min(len(job.inputs), self._max_batch_size),
                 key=job.key,
@@ -250,33 +254,33 @@ class Explainer:
         return replace(outcome.result, queue_ns=outcome.queue_ns, compute_ns=outcome.compute_ns)
 
     async def _execute(self, jobs: Sequence[Job]) -> Sequence[Explained]:
+        """Explain a batch of jobs of one key, step by step."""
         loop = asyncio.get_running_loop()
-        clock = self._clock or loop
-        return await loop.run_in_executor(self._threads, self._attribute, jobs, clock)
-
-    def _attribute(self, jobs: Sequence[Job], clock: Clock) -> list[Explained]:
-        """Explain a batch of jobs of one key; runs on the explainer's thread."""
         first = jobs[0]
-        inputs, objective, parts = join_jobs(jobs)
+        batch = join_jobs(jobs)
         computing = self._computing(first.method)
-        axis = computing.channel_axis
-        steps = first.method.attribute(computing, inputs, objective, parameters=first.parameters)
-        for step in steps:
-            if step.progress < 1:
-                self._check_is_wanted(jobs, clock, step.progress)
-            for job, part in zip(jobs, parts, strict=True):
-                if job.listener is not None:
-                    job.listener(step.progress, job.result(step.read(), part, axis))
-        found = step.read()
-        _check_count(first.method, found, parts[-1].stop)
-        return [job.result(found, part, axis) for job, part in zip(jobs, parts, strict=True)]
+        steps = first.method.attribute(
+            computing, batch.inputs, batch.objective, parameters=first.parameters
+        )
+        while True:
+            progress, results = await loop.run_in_executor(
+                self._threads, batch.take_step, steps, computing.channel_axis
+            )
+            if progress >= 1:
+                return results
+            for job, result in zip(jobs, results, strict=False):  # none where nobody listens
+                assert job.listener is not None
+                job.listener(progress, result)
+            self._check_is_wanted(jobs, self._clock or loop, progress)
 
     def _check_is_wanted(self, jobs: Sequence[Job], clock: Clock, progress: float) -> None:
+        if self._is_closed:
+            raise UnavailableError("the model was taken away before the request had its answer")
         now = clock.time()
         is_wanted = any(
             not job.caller.is_gone and (job.deadline is None or now < job.deadline) for job in jobs
         )
-        if self._is_closed or not is_wanted:
+        if not is_wanted:
             raise DeadlineExceededError(
                 f"nobody waits for the answer any more; {progress:.0%} of it was computed"
             )
@@ -304,12 +308,3 @@ def _targets_of_rows(call: ExplainCall, rows: int, computing: Scorer) -> Targets
         many = "one target" if count == 1 else f"{count} targets"
         raise InvalidArgumentError(f"expected {many} for each of {rows} rows, found {len(targets)}")
     return targets
-
-
-def _check_count(method: Method, found: Attribution, expected: int) -> None:
-    counts = (len(found.attributions), len(found.scores), len(found.reports))
-    if counts != (expected,) * 3:
-        raise RuntimeError(
-            f"results must number inputs: {method.name} gave {counts[0]} attributions, "
-            f"{counts[1]} scores and {counts[2]} reports for {expected} targets. This is a bug"
-        )
