@@ -40,6 +40,8 @@ from eyespot.saliency.torch_backend.rectifiers import deconvolve, guide
 _BEST_ROWS = 16
 # Variants of the graph that are kept: rules times layers.
 _KEPT_VARIANTS = 32
+# The same for relevance, of which anyone may ask for other numbers each time.
+_KEPT_RELEVANCE_VARIANTS = 4
 _RECTIFIERS: dict[str, Edit | None] = {"derivative": None, "guided": guide, "deconvnet": deconvolve}
 
 
@@ -86,6 +88,9 @@ class TorchBackend:
         self._forward = compile_graph(program.graph)
         # Per instance: the variants go when the backend goes.
         self._variant = functools.lru_cache(_KEPT_VARIANTS)(self._compile_variant)
+        self._relevance_variant = functools.lru_cache(_KEPT_RELEVANCE_VARIANTS)(
+            self._compile_relevance_variant
+        )
         self._bytes_per_row = functools.lru_cache(_KEPT_VARIANTS)(self._estimate_bytes_per_row)
         self._variant("derivative", None)
 
@@ -171,9 +176,7 @@ class TorchBackend:
     ) -> Gradients:
         """The relevance of each element of the input, in place of gradients."""
         self.check_relevance()
-        # Not kept: anyone may ask for other numbers each time.
-        edit = functools.partial(propagate_relevance, epsilon=epsilon, gamma=gamma)
-        run = compile_graph(self._graph, leaf=self._start.name, edit=edit)
+        run = self._relevance_variant(epsilon, gamma)
         return self._differentiate(run, x, objective, begins_with_scores=True)
 
     def check_multipliers(self) -> None:
@@ -267,6 +270,10 @@ class TorchBackend:
     def _compile_variant(self, rule: str, layer: str | None) -> fx.GraphModule:
         edit = rescale if rule == "rescale" else _RECTIFIERS[rule]
         return compile_graph(self._graph, leaf=layer or self._start.name, edit=edit)
+
+    def _compile_relevance_variant(self, epsilon: float, gamma: float) -> fx.GraphModule:
+        edit = functools.partial(propagate_relevance, epsilon=epsilon, gamma=gamma)
+        return compile_graph(self._graph, leaf=self._start.name, edit=edit)
 
     def _estimate_bytes_per_row(self, row_shape: tuple[int, ...]) -> int:
         return bytes_per_row(self._input, row_shape, is_differentiated=True)
