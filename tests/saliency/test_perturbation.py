@@ -53,7 +53,7 @@ def test_squares_that_overlap_are_averaged(explain):
 def test_at_most_so_many_rows_are_asked_at_once(explain):
     backend = Weighed(at_once=3)
     explain("occlusion", backend, np.ones((2, 1, 4, 4), np.float32), [0, 1], window=1, stride=2)
-    assert backend.batches == [2, 3, 3, 2]  # the rows; then 4 squares of 2 rows
+    assert backend.batches == [2, 3, 3, 2]  # the rows; then 4 squares of 2 rows, in even parts
 
 
 @pytest.mark.parametrize(("window", "stride"), [(4, 4), (5, 3), (6, 4), (16, 16)])
@@ -92,14 +92,33 @@ def test_rise_finds_the_pixel_that_counts():
     found = find_method("rise").explain(Corner(), x, objective, n_masks=2000, cells=4)
     heat = found.attributions[0, 0]
     assert np.unravel_index(heat.argmax(), heat.shape) == (0, 0)
-    # Far from the corner the masks are independent of it: E[M] E[M] / p = p.
-    assert heat[8:, 8:].mean() == pytest.approx(0.5, abs=0.05)
+    # Far from the corner the masks know nothing of it.
+    assert abs(heat[8:, 8:]).max() < 0.1 * heat.max()
+    assert found.reports[0]["mean_score"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_masks_that_hide_nothing_give_the_score(explain):
+def test_masks_that_hide_nothing_tell_nothing(explain):
     x = np.ones((2, 1, 4, 4), np.float32)
     found = explain("rise", Weighed(), x, [0, 0], n_masks=7, probability=1.0)
-    np.testing.assert_allclose(found.attributions, np.full((2, 1, 4, 4), 136), rtol=1e-5)
+    np.testing.assert_allclose(found.attributions, np.zeros((2, 1, 4, 4)), atol=1e-3)
+    assert [report["mean_score"] for report in found.reports] == pytest.approx([136, 136])
+
+
+def test_rise_is_the_covariance_of_masks_and_scores(explain):
+    masks, values = [], []
+
+    class Recording(Weighed):
+        def scores(self, x):
+            found = super().scores(x)
+            masks.extend(x[:, 0])
+            values.extend(found[:, 0])
+            return found
+
+    x = np.ones((1, 1, 4, 4), np.float32)
+    found = explain("rise", Recording(), x, [0], n_masks=50, probability=0.25)
+    centred = np.array(values[1:]) - np.mean(values[1:])
+    expected = np.mean([v * m for v, m in zip(centred, masks[1:], strict=True)], axis=0) / 0.25
+    np.testing.assert_allclose(found.attributions[0, 0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_masks_belong_to_the_seed_and_not_to_the_batch(explain):

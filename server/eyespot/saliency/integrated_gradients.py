@@ -24,6 +24,7 @@ from eyespot.saliency.attribution import (
 from eyespot.saliency.backend import Backend, to_float
 from eyespot.saliency.baseline import BASELINE
 from eyespot.saliency.objective import Objective
+from eyespot.saliency.parts import even_parts
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -40,11 +41,10 @@ def attribute_integrated_gradients(
     line = _Line(backend, inputs, baselines, objective)
     alphas, weights = _quadrature(n_steps)
     rows = len(x)
-    size = backend.rows_at_once(x.shape[1:])
-    for start in range(0, n_steps * rows, size):
-        points = np.arange(start, min(start + size, n_steps * rows))
+    count = n_steps * rows
+    for points in even_parts(count, backend.rows_at_once(x.shape[1:])):
         line.add(points % rows, alphas[points // rows], weights[points // rows])
-        yield Step(min(1.0, (start + size) / (n_steps * rows)), line.read)
+        yield Step((points[-1] + 1) / count, line.read)
 
 
 class _Line:
@@ -59,12 +59,13 @@ class _Line:
     ) -> None:
         self._backend = backend
         self._baselines, self._difference = baselines, inputs - baselines
-        outputs = backend.scores(inputs)
+        rows = len(inputs)
+        outputs = backend.scores(np.concatenate([inputs, baselines]))
         # What is explained must stay the same all along the line.
-        self._objective = objective.resolve(outputs)
-        self._at_inputs = self._objective(outputs)
-        self._at_baselines = self._objective(backend.scores(baselines)).values
-        self._per_row = objective.per_row(len(inputs))
+        self._objective = objective.resolve(outputs[:rows])
+        self._at_inputs = self._objective(outputs[:rows])
+        self._at_baselines = self._objective(outputs[rows:]).values
+        self._per_row = objective.per_row(rows)
         count = len(objective.targets)
         self._total = np.zeros((count, *inputs.shape[1:]))  # (N, ...), in double precision
         self._weight = np.zeros((count, *[1] * (inputs.ndim - 1)))
@@ -81,10 +82,11 @@ class _Line:
         points = self._baselines[rows] + alphas.reshape(shape).astype(difference.dtype) * difference
         objective = self._objective.of_rows(rows, rows=len(self._difference))
         gradients = self._backend.gradients(points, objective).gradients  # (R N / B, ...)
-        targets = rows[:, None] * self._per_row + np.arange(self._per_row)
-        weights = np.repeat(weights, self._per_row).reshape(shape)
-        np.add.at(self._total, targets.ravel(), gradients * weights)
-        np.add.at(self._weight, targets.ravel(), weights)
+        targets = (rows[:, None] * self._per_row + np.arange(self._per_row)).ravel()
+        each = zip(targets, gradients, np.repeat(weights, self._per_row), strict=True)
+        for target, gradient, weight in each:
+            self._total[target] += weight * gradient
+            self._weight[target] += weight
 
     def read(self) -> Attribution:
         """The mean of what was seen so far, times the difference."""

@@ -26,6 +26,7 @@ from eyespot.saliency.backend import Scorer
 from eyespot.saliency.baseline import BASELINE
 from eyespot.saliency.maps import check_pictures, spatial_axes
 from eyespot.saliency.objective import Objective
+from eyespot.saliency.parts import even_parts
 
 
 def attribute_occlusion(
@@ -50,10 +51,8 @@ def attribute_occlusion(
         mean = (fall / np.maximum(counts, 1)).astype(np.float32)
         return Attribution(np.expand_dims(mean, axis), seen.classes, seen.values, [{}] * len(mean))
 
-    size = backend.rows_at_once(x.shape[1:])
-    count = rows * len(windows)
-    for start in range(0, count, size):
-        pairs = np.arange(start, min(start + size, count))  # of a window and a row
+    count = rows * len(windows)  # pairs of a window and a row
+    for pairs in even_parts(count, backend.rows_at_once(x.shape[1:])):
         hidden = x[pairs % rows]
         for item, pair in zip(np.moveaxis(hidden, axis, 1), pairs, strict=True):
             item[:, *windows[pair // rows]] = parameters["baseline"]
@@ -64,7 +63,7 @@ def attribute_occlusion(
             place = (targets, *windows[pair // rows])
             fall[place] += (seen.values[targets].astype(np.float64) - value)[:, None, None]
             counts[place] += 1
-        yield Step(min(1.0, (start + size) / count), read)
+        yield Step((pairs[-1] + 1) / count, read)
 
 
 def _windows(

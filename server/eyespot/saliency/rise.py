@@ -6,6 +6,9 @@ BMVC 2018, arXiv 1806.07421, section 3.
 The masks depend on the seed alone, so that a row gets the same ones whatever stands beside
 it. What a mask takes away becomes the baseline, in the paper black. Where the network takes
 whole numbers, masked pixels are rounded to such.
+
+The scores' own mean, which `mean_score` reports, is taken off them first: the paper's map is
+larger by about that everywhere, which its pictures, scaled from least to most, do not show.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,13 +46,16 @@ def attribute_rise(
     height, width = (x.shape[each] for each in spatial_axes(axis))
     share = float(parameters["probability"])
     draw = _Masks(int(parameters["cells"]), share, (height, width), int(parameters["seed"])).draw
-    total = np.zeros((rows, per_row, height * width))
+    weighed = np.zeros((rows * per_row, height * width))  # (N, H W), in double precision
+    visible = np.zeros(height * width)
+    scores = np.zeros(rows * per_row)
     done = 0
 
     def read() -> Attribution:
-        mean = (total / (share * done)).astype(np.float32)
-        maps = mean.reshape(rows * per_row, height, width)
-        return Attribution(np.expand_dims(maps, axis), seen.classes, seen.values, [{}] * len(maps))
+        centred = weighed - np.outer(scores / done, visible)
+        maps = (centred / (share * done)).astype(np.float32).reshape(-1, height, width)
+        reports = [{"mean_score": mean} for mean in (scores / done).tolist()]
+        return Attribution(np.expand_dims(maps, axis), seen.classes, seen.values, reports)
 
     size = max(1, backend.rows_at_once(x.shape[1:]) // rows)
     while done < n_masks:
@@ -57,9 +63,11 @@ def attribute_rise(
         indices = np.tile(np.arange(rows), len(masks))
         own = objective.of_rows(indices, rows=rows)
         masked = _mask(x, np.expand_dims(masks, axis), parameters["baseline"])  # (M B, ...)
-        values = own(backend.scores(masked)).values.reshape(len(masks), rows * per_row)
-        flat = masks.reshape(len(masks), -1)
-        total += (values.T.astype(np.float64) @ flat).reshape(total.shape)
+        values = own(backend.scores(masked)).values.reshape(len(masks), -1).astype(np.float64)
+        flat = masks.reshape(len(masks), -1)  # (M, H W)
+        weighed += values.T @ flat
+        visible += flat.sum(0)
+        scores += values.sum(0)
         done += len(masks)
         yield Step(done / n_masks, read)
 

@@ -22,6 +22,7 @@ from eyespot.saliency.attribution import (
 from eyespot.saliency.backend import Backend, to_float
 from eyespot.saliency.noise import SEED, generator_of_row
 from eyespot.saliency.objective import Objective
+from eyespot.saliency.parts import even_parts
 
 
 def attribute_smooth_grad(
@@ -38,20 +39,21 @@ def attribute_smooth_grad(
     per_row = objective.per_row(rows)
     total = np.zeros((len(objective.targets), *x.shape[1:]))  # (N, ...), in double precision
     counts = np.zeros(len(total))
-    size = backend.rows_at_once(x.shape[1:])
+    count = n_samples * rows
 
     def read() -> Attribution:
         mean = total / np.maximum(counts, 1).reshape(-1, *[1] * (x.ndim - 1))
         return Attribution(mean.astype(np.float32), *scored, [{}] * len(mean))
 
-    for start in range(0, n_samples * rows, size):
-        samples = np.arange(start, min(start + size, n_samples * rows)) % rows
+    for draws in even_parts(count, backend.rows_at_once(x.shape[1:])):
+        samples = draws % rows
         own = objective.of_rows(samples, rows=rows)
         gradients = backend.gradients(noisy.draw(samples), own).gradients
         targets = (samples[:, None] * per_row + np.arange(per_row)).ravel()
-        np.add.at(total, targets, gradients)
-        np.add.at(counts, targets, 1)
-        yield Step(min(1.0, (start + size) / (n_samples * rows)), read)
+        for target, gradient in zip(targets, gradients, strict=True):
+            total[target] += gradient
+            counts[target] += 1
+        yield Step((draws[-1] + 1) / count, read)
 
 
 def _at_rows(
