@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from eyespot.exporter import ExportResult, LabelsError, RepositoryError, export_zoo_model
 from eyespot.exporter.preprocessed import Preprocessed
+from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import sha256_of
 from eyespot.v1.preprocessing import PreprocessingRule
@@ -68,8 +69,8 @@ def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     targets = np.array([0, 7, 3])
     logits, expected = _gradients_by_autograd(module, result, rows, targets)
     backend = TorchBackend.load(result.path / "original.pt2", gradient_node=manifest.gradient_node)
-    found = backend.gradients(rows, targets, score="logit")
-    assert np.array_equal(found.logits, logits)
+    found = backend.gradients(rows, Objective(Targets(targets)))
+    assert np.array_equal(backend.scores(rows), logits)
     assert np.array_equal(found.gradients, expected)
     assert np.abs(expected).max() > 0
 
