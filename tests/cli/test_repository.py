@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,25 @@ def test_inspect_for_people(run, repository):
     assert "image UINT8 (batch, 32, 32, 1)" in out
     assert "to GRAY, resize shorter side to 40 (bicubic), crop the centre (32, 32)" in out
     assert "MAX ABS DIFF" in out
+
+
+def test_inspect_lists_the_layers(run, repository):
+    layers = run("inspect", repository / "letters", "--layers", "--json").json
+    assert [6, 28, 28] in [layer["shape"] for layer in layers]
+    [default] = [layer for layer in layers if layer["is_default"]]
+    assert default["shape"] == [16, 10, 10]  # before the last pool
+    out = run("inspect", repository / "letters" / "1", "--layers").out
+    [line] = [line for line in out.splitlines() if line.endswith("the default")]
+    assert line.split()[:4] == [default["name"], "(16,", "10,", "10)"]
+
+
+def test_inspect_of_layers_needs_an_original(run, repository, tmp_path):
+    copied = tmp_path / "letters"
+    shutil.copytree(repository / "letters", copied)
+    (copied / "1" / "original.pt2").unlink()
+    ran = run("inspect", copied, "--layers")
+    assert ran.code == 1
+    assert "has no original.pt2: there is no graph to name layers of" in ran.err
 
 
 def test_inspect_of_nothing(run, repository):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.errors import CommandError, telling
+from eyespot.cli.layers import print_layers
 from eyespot.cli.output import add_json_argument, print_facts, print_json, print_table, shape_text
 from eyespot.v1.manifest import CONFIG_FILE, ParityReport, Provenance, TensorSpec
 from eyespot.v1.preprocessing import PreprocessingRule
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of a model, or of one version (default the latest)",
     )
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="list the layers that a saliency method may be asked about, with their shapes",
+    )
     add_json_argument(parser)
 
 
@@ -35,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
     with telling(ExportError):
         _check_is_entry(options.entry, repository, name)
         entry = inspect_entry(repository, name, version)
+    if options.layers:
+        print_layers(repository / name / entry.model_version, as_json=options.json)
+        return 0
     if options.json:
         print_json(entry)
         return 0
