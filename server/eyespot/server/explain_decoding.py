@@ -169,7 +169,7 @@ def _read_region(target: pb.ExplainTarget) -> NDArray[np.bool_] | None:
             f"a region of {len(target.region)} bytes has region_shape {list(shape)}; expected "
             "height and width, a byte for each place"
         )
-    places: NDArray[np.bool_] = np.frombuffer(target.region, np.bool_).reshape(shape)
+    places: NDArray[np.bool_] = np.frombuffer(target.region, np.uint8).reshape(shape) != 0
     return places
 
 
