@@ -118,6 +118,21 @@ def test_rows_beyond_the_bound_go_one_after_the_other(capture):
     np.testing.assert_allclose(bound.scores(x), free.scores(x), atol=1e-6)
 
 
+def test_baselines_take_their_share_of_the_bound(capture):
+    x, targets = pictures(rows=3, height=16, width=16), Targets(np.array([0, 1, 2]))
+    free = capture(vgg(), torch.zeros(2, 3, 16, 16), "input")
+    bound = capture(vgg(), torch.zeros(2, 3, 16, 16), "input", memory_mib=1)
+    bound._bytes_per_row = lambda row_shape: 2**18
+    seen = []
+    run = bound._variant("rescale", None)
+    bound._variant = lambda *_: lambda *args: seen.append(len(args[-1])) or run(*args)
+    found = bound.multipliers(x, np.zeros_like(x), Objective(targets))
+    assert seen == [4, 2]
+    expected = free.multipliers(x, np.zeros_like(x), Objective(targets))
+    np.testing.assert_allclose(found.gradients, expected.gradients, atol=1e-6)
+    np.testing.assert_allclose(found.baseline_scores, expected.baseline_scores, atol=1e-6)
+
+
 @pytest.mark.parametrize("build", [vgg, Resnet])
 def test_the_estimate_of_memory_is_from_above_and_not_far(capture, build):
     size, rows = (16, 32) if build is vgg else (32, 32)

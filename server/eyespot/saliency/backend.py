@@ -21,6 +21,7 @@ class Gradients:
     scores: NDArray[np.float32]  # (N,)
     gradients: NDArray[np.float32]  # (N, ...): those of one row stand together
     values: NDArray[np.float32]  # (B, ...), what it is with respect to
+    baseline_scores: NDArray[np.float32] | None = None  # (N,), where there are baselines
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,12 @@ def attribute_deep_lift(
     """What each element's difference from the baseline contributes to the score's."""
     inputs = to_float(x)
     baselines = np.full_like(inputs, parameters["baseline"])
-    resolved = objective.resolve(backend.scores(inputs))
-    found = backend.multipliers(inputs, baselines, resolved)
+    found = backend.multipliers(inputs, baselines, objective)
+    assert found.baseline_scores is not None
     difference = np.repeat(inputs - baselines, objective.per_row(len(x)), axis=0)  # (N, ...)
     attributions = (found.gradients * difference).astype(np.float32, copy=False)
-    at_baseline = resolved(backend.scores(baselines)).values
     total = attributions.reshape(len(attributions), -1).sum(1, dtype=np.float64)
-    deltas = total - (found.scores.astype(np.float64) - at_baseline)
+    deltas = total - (found.scores.astype(np.float64) - found.baseline_scores)
     reports = [{"convergence_delta": delta} for delta in deltas.tolist()]
     return Attribution(attributions, found.classes, found.scores, reports)
 
@@ -49,7 +48,7 @@ DEEP_LIFT = Method(
     paper="Shrikumar, Greenside, Kundaje 2017",
     parameters=(BASELINE,),
     function=at_once(attribute_deep_lift),
-    cost=constant_cost(8),
+    cost=constant_cost(6),
     scores=("logit",),
     check_backend=lambda backend: backend.check_multipliers(),
 )

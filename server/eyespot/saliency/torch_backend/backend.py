@@ -223,17 +223,22 @@ class TorchBackend:
         objective.check(self.output_shape, rows=len(x))
         self._set_num_threads()
         parts = []
-        for index in _ranges(len(x), self._rows_to_differentiate(x)):
+        size = self._rows_to_differentiate(x)
+        if baselines is not None and self._memory_mib is not None:
+            size = max(1, size // 2)  # each row has its baseline beside it
+        for index in _ranges(len(x), size):
             given = x[index] if baselines is None else np.concatenate([x[index], baselines[index]])
             own = objective if len(index) == len(x) else objective.of_rows(index, rows=len(x))
             parts.append(self._differentiate_part(run, given, own, len(index), begins_with_scores))
         if len(parts) == 1:
             return parts[0]
+        at_baselines = [p.baseline_scores for p in parts if p.baseline_scores is not None]
         return Gradients(
             classes=np.concatenate([part.classes for part in parts]),
             scores=np.concatenate([part.scores for part in parts]),
             gradients=np.concatenate([part.gradients for part in parts]),
             values=np.concatenate([part.values for part in parts]),
+            baseline_scores=np.concatenate(at_baselines) if at_baselines else None,
         )
 
     def _differentiate_part(
@@ -246,13 +251,20 @@ class TorchBackend:
     ) -> Gradients:
         with torch.enable_grad():
             leaf, outputs = run(*self._weights, self._to_tensor(given))
-            own = _to_array(outputs[:rows])
+            own, of_baselines = _to_array(outputs[:rows]), _to_array(outputs[rows:])
+            objective = objective.resolve(own)
             scored = objective(own)
             begin = scored.derivatives
             if begins_with_scores:
                 begin = begin * np.repeat(own, objective.per_row(rows), axis=0)
             gradients = _pull_back(leaf, outputs, begin, rows)
-        return Gradients(scored.classes, scored.values, gradients, _to_array(leaf[:rows]))
+        return Gradients(
+            scored.classes,
+            scored.values,
+            gradients,
+            _to_array(leaf[:rows]),
+            objective(of_baselines).values if len(of_baselines) else None,
+        )
 
     def _rows_to_differentiate(self, x: NDArray[np.generic]) -> int:
         return len(x) if self._memory_mib is None else self.rows_at_once(x.shape[1:])
