@@ -164,6 +164,8 @@ def test_explain_leaves_no_folder_when_it_fails(run, address, pictures, tmp_path
         ["infer", "x.png", "--top-k", "many"],
         ["infer", "x.png", "--model-version", "x"],
         ["explain", "x.png", "--output", "y", "--model-version", "-1"],
+        ["explain", "x.png", "--output", "y", "--parameter", "n_steps"],
+        ["explain", "x.png", "--output", "y", "--top-k", "0"],
     ],
 )
 def test_values_that_cannot_be_are_wrong_usage(run, words):
@@ -195,6 +197,36 @@ def test_explain_passes_on_what_was_asked(run, address, pictures, tmp_path, serv
         "--model", "colors", "--target", "green",
     )  # fmt: skip
     assert servicer.requests[-1].targets[0].label == "green"
+
+
+def test_explain_passes_on_parameters_and_a_contrast(run, address, pictures, tmp_path, servicer):
+    ran = run(
+        "explain", pictures / "green.png", "--server", address, "--output", tmp_path,
+        "--model", "colors", "--target", "1", "--against", "red", "--parameter", "n_steps=3",
+        "--parameter", "noise=0.5", "--parameter", "layer=relu", "--parameter", "flag=true",
+    )  # fmt: skip
+    assert ran.code == 0
+    [request] = [r for r in servicer.requests if isinstance(r, explain_pb2.ExplainRequest)]
+    assert (request.targets[0].index, request.targets[0].against_label) == (1, "red")
+    sent = {
+        name: value.WhichOneof("parameter_choice") for name, value in request.parameters.items()
+    }
+    assert sent == {
+        "n_steps": "int64_param",
+        "noise": "double_param",
+        "layer": "string_param",
+        "flag": "bool_param",
+    }
+
+
+def test_explain_draws_several_top_classes(run, address, pictures, tmp_path):
+    ran = run(
+        "explain", pictures / "green.png", "--server", address, "--output", tmp_path,
+        "--model", "colors", "--top-k", "2", "--json",
+    )  # fmt: skip
+    assert ran.code == 0
+    assert [image["target"] for image in ran.json["images"]] == [2, 1]
+    assert len({image["drawing"] for image in ran.json["images"]}) == 2
 
 
 def test_pictures_of_one_name_get_two_drawings(run, address, pictures, tmp_path):

@@ -167,7 +167,7 @@ class Servicer:
         [(_, array)] = read_inputs(request).items()
         is_reduced = request.channel_reduction != explain_pb2.CHANNEL_REDUCTION_NONE
         axis = 3 if request.model_name == "colors" else 1
-        attributions = array.astype(np.float32)
+        attributions = array.astype(np.float32).repeat(request.targets_per_row, 0)
         if is_reduced:
             attributions = attributions.max(axis=axis, keepdims=True)
         response = explain_pb2.ExplainResponse(
@@ -177,9 +177,9 @@ class Servicer:
         response.attributions.datatype = "FP32"
         response.attributions.shape.extend(attributions.shape)
         response.raw_output_contents.append(tensors.encode(attributions, "FP32"))
-        for row in range(len(array)):
-            targets = request.targets
-            target = targets[row if len(targets) > 1 else 0].index if targets else 2
+        targets, per_row = request.targets, request.targets_per_row
+        for row in range(len(array) * per_row):
+            target = targets[row if len(targets) > 1 else 0].index if targets else 2 - row % per_row
             explained = response.rows.add(target=target, label=LABELS[target], score=1.5)
             explained.reports["steps"] = 3.0
         return response
@@ -191,6 +191,7 @@ class Servicer:
         parameter = method.parameters.add(name="n_steps", type="int64", description="steps")
         parameter.default_value.int64_param = 50
         parameter.minimum.int64_param = 1
+        method.forward_passes, method.scales_with = 150, "n_steps"
         response.methods.add(name="cam", available=False, reason="no convolution")
         return response
 

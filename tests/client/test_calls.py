@@ -57,9 +57,10 @@ def test_statistics_and_index(client):
 def test_methods_are_listed(client):
     smooth, cam = client.list_methods("colors")
     assert (smooth.is_available, smooth.backend, smooth.paper) == (True, "torch", "S et al. 2017")
+    assert (smooth.forward_passes, smooth.scales_with) == (150, "n_steps")
     [parameter] = smooth.parameters
     assert (parameter.name, parameter.type, parameter.default) == ("n_steps", "int64", 50)
-    assert (parameter.minimum, parameter.maximum) == (1, None)
+    assert (parameter.minimum, parameter.maximum, parameter.choices) == (1, None, ())
     assert (cam.is_available, cam.reason) == (False, "no convolution")
 
 

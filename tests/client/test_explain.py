@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eyespot.client import AnswerError, ClientError
+from eyespot.client import AnswerError, ClientError, ExplainTarget
 from eyespot.client.answers import read_attributions
 from eyespot.v1 import explain_pb2
 
@@ -90,3 +90,35 @@ def test_an_answer_with_too_few_rows_is_told():
     answer.rows.add()
     with pytest.raises(AnswerError, match="1 rows are told, the attributions have 2"):
         read_attributions(answer)
+
+
+def test_a_target_may_say_more_than_a_class(client, servicer, picture):
+    region = np.array([[True, False], [False, True]])
+    client.explain("colors", picture("red"), target=ExplainTarget("green", against=0, step=2))
+    client.explain("colors", picture("red"), target=[ExplainTarget(region=region)])
+    client.explain("colors", picture("red"), target=ExplainTarget(embedding=np.ones(3)))
+    contrast, of_region, similar = (
+        request.targets[0] for request in servicer.of(explain_pb2.ExplainRequest)
+    )
+    assert (contrast.label, contrast.WhichOneof("against"), contrast.step) == (
+        "green",
+        "against_index",
+        2,
+    )
+    assert (of_region.region, list(of_region.region_shape)) == (b"\1\0\0\1", [2, 2])
+    assert of_region.WhichOneof("target") is None
+    assert not of_region.HasField("step")
+    assert list(similar.embedding) == [1, 1, 1]
+    with pytest.raises(ClientError, match=r"a region is a bool array \(H, W\), found int64"):
+        client.explain("colors", picture("red"), target=ExplainTarget(region=np.array([[1]])))
+
+
+def test_the_top_classes_of_a_picture_stand_together(client, servicer, picture):
+    explanations = client.explain("colors", [picture("red"), picture("blue")], top_k=2)
+    assert [request.targets_per_row for request in servicer.of(explain_pb2.ExplainRequest)] == [2]
+    assert [each.target for each in explanations] == [2, 1, 2, 1]
+    assert explanations[1].pixels.tolist() == explanations[0].pixels.tolist()
+    assert explanations[2].pixels.tolist() != explanations[0].pixels.tolist()
+    for wrong in ({"top_k": 0}, {"top_k": 2, "target": 1}):
+        with pytest.raises(ClientError, match="top_k is 1 or more"):
+            client.explain("colors", picture("red"), **wrong)

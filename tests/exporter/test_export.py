@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from torch import nn
 
 from eyespot.exporter import CaptureError, LabelsError, OnnxError, PreprocessingFitError, export
+from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
 from eyespot.v1.model_config_pb2 import DataType, ModelConfig, ModelInput
@@ -69,7 +70,7 @@ def test_gradients_begin_at_the_pixels_as_floats(stripes):
         stripes.path / "original.pt2", gradient_node=stripes.manifest.gradient_node
     )
     pixels = np.zeros((2, 2, 3, 3), np.uint8)
-    found = backend.gradients(pixels, np.array([0, 1]), score="logit").gradients
+    found = backend.gradients(pixels, Objective(Targets(np.array([0, 1])))).gradients
     # d logit 0 / d red = 1 / 255 / std 0.5 / 6 pixels; blue likewise with std 2.
     first = np.zeros((2, 3, 3), np.float32)
     first[..., 0], first[..., 2] = 2 / 255 / 6, -0.5 / 255 / 6

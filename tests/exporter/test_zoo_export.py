@@ -20,7 +20,9 @@ from eyespot.exporter import (
     export_zoo_parts,
 )
 from eyespot.exporter.preprocessed import Preprocessed
-from eyespot.saliency.torch_backend import TorchBackend, read_original
+from eyespot.saliency import Objective, Targets
+from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.saliency.torch_backend.program import read_program
 from eyespot.v1.manifest import DynamicAxis, read_manifest, sha256_of
 from eyespot.v1.preprocessing import IMAGENET, PreprocessingRule
 from eyespot.zoo import (
@@ -95,7 +97,7 @@ def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     assert min(case.top1_agreement for case in manifest.parity.cases) == 1
 
     module = create_model(name, input_size=size)
-    weights = read_original(result.path / "original.pt2").state_dict
+    weights = read_program(result.path / "original.pt2").state_dict
     if preprocessing is None:
         prefix = "network."
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
@@ -111,8 +113,8 @@ def test_artefacts_and_gradients_agree(tmp_path, name, preprocessing):
     targets = np.array([0, 7, 3]) % manifest.outputs[0].shape[1]
     logits, expected = _gradients_by_autograd(module, result, rows, targets)
     backend = TorchBackend.load(result.path / "original.pt2", gradient_node=manifest.gradient_node)
-    found = backend.gradients(rows, targets, score="logit")
-    assert np.array_equal(found.logits, logits)
+    found = backend.gradients(rows, Objective(Targets(targets)))
+    assert np.array_equal(backend.scores(rows), logits)
     assert np.array_equal(found.gradients, expected)
     assert np.abs(expected).max() > 0
 

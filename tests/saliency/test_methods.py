@@ -30,6 +30,7 @@ METHOD = Method(
         ParameterSpec("mode", "string", "mean", "how to combine"),
     ),
     function=lambda *_: None,
+    cost=lambda *_: 1,
 )
 
 

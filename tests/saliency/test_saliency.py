@@ -8,8 +8,7 @@ import torch
 from captum.attr import Saliency
 from torch import nn
 
-from eyespot.saliency import TOP_CLASS, ParameterError, find_method
-from eyespot.saliency.attribution import Attribution
+from eyespot.saliency import TOP_CLASS, Objective, ParameterError, Targets, find_method
 
 WEIGHT = [[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]
 
@@ -37,9 +36,10 @@ class TwoLayers(nn.Module):
         return torch.relu(x @ self.first.T) @ self.second.T
 
 
-def attribute(backend, x, targets, score="logit") -> Attribution:
-    x, targets = np.asarray(x, np.float32), np.asarray(targets, np.int64)
-    return find_method("saliency").attribute(backend, x, targets, score=score, parameters={})
+def attribute(backend, x, classes, score="logit", **parameters):
+    objective = Objective(Targets(np.asarray(classes, np.int64)), score)
+    x = np.asarray(x, np.float32)
+    return find_method("saliency").explain(backend, x, objective, **parameters)
 
 
 def test_the_gradient_of_a_linear_network_is_its_row_of_weights(capture):
@@ -47,7 +47,6 @@ def test_the_gradient_of_a_linear_network_is_its_row_of_weights(capture):
     found = attribute(backend, [[1, 1, 1], [0, 2, 0], [5, 0, 0]], [0, 1, 0])
     np.testing.assert_array_equal(found.attributions, [WEIGHT[0], WEIGHT[1], WEIGHT[0]])
     np.testing.assert_array_equal(found.scores, [-0.5, 6, 5])
-    np.testing.assert_array_equal(found.logits, [[-0.5, 2], [-4, 6], [5, 0]])
     assert found.reports == [{}, {}, {}]
 
 
@@ -62,7 +61,7 @@ def test_a_rectifier_passes_the_gradient_where_its_input_is_positive(capture):
     backend = capture(TwoLayers(), torch.zeros(2, 2))
     # U x = (3, 1): both pass.  U x = (3, -1): the second is shut.
     found = attribute(backend, [[2, 1], [1, 2], [1, 2]], [0, 0, 1])
-    np.testing.assert_array_equal(found.logits, [[9, 2], [6, -3], [6, -3]])
+    np.testing.assert_array_equal(found.scores, [9, 6, -3])
     np.testing.assert_array_equal(found.attributions, [[5, -1], [2, 2], [-1, -1]])
 
 
@@ -129,7 +128,7 @@ def test_gradients_are_finite_differences(capture, score):
     x = np.random.default_rng(0).standard_normal((2, 2, 4, 4))
     targets = np.array([1, 3])
     step = 1e-6
-    found = backend.gradients(x, targets, score=score)
+    found = backend.gradients(x, Objective(Targets(targets), score))
 
     def score_of(moved, row):  # in numpy and double precision, from the eager module
         z = module(torch.from_numpy(moved)).detach().numpy()[row]
@@ -181,13 +180,36 @@ def test_it_equals_captum(capture):
     np.testing.assert_array_equal(found.attributions, expected.numpy())
 
 
-def test_it_takes_no_parameters(capture):
+@pytest.mark.parametrize(
+    ("modifier", "expected"),
+    [
+        # U x = (3, -1); the gradient of z_1 at the rectifiers is (-1, 5)
+        ("none", [-1, -1]),  # shut where the activation is negative
+        ("guided", [0, 0]),  # where the gradient is negative as well
+        ("relu", [5, -5]),  # only where the gradient is negative
+    ],
+)
+def test_the_modifier_says_how_gradients_pass_rectifiers(capture, modifier, expected):
+    backend = capture(TwoLayers(), torch.zeros(2, 2))
+    found = attribute(backend, [[1, 2]], [1], modifier=modifier)
+    np.testing.assert_array_equal(found.attributions, [expected])
+
+
+def test_an_unknown_modifier_or_parameter_is_told_what_there_is(capture):
     backend = capture(Linear(), torch.zeros(2, 3))
-    with pytest.raises(ParameterError, match="no parameter 'n_steps'; it takes none"):
-        find_method("saliency").attribute(
-            backend,
-            np.zeros((1, 3), np.float32),
-            np.array([0]),
-            score="logit",
-            parameters={"n_steps": 3},
-        )
+    with pytest.raises(ParameterError, match="'modifier': did you mean 'guided'"):
+        attribute(backend, [[1, 1, 1]], [0], modifier="guide")
+    with pytest.raises(ParameterError, match="no parameter 'n_steps'; expected one of modifier"):
+        attribute(backend, [[1, 1, 1]], [0], n_steps=3)
+
+
+def test_it_is_linear_in_the_target(capture):
+    module = Convolutional().eval()
+    backend = capture(module, torch.zeros(2, 3, 8, 8))
+    x = np.random.default_rng(1).standard_normal((3, 3, 8, 8)).astype(np.float32)
+    first, second = (attribute(backend, x, [c] * 3).attributions for c in (2, 0))
+    contrast = Objective(Targets(np.array([2] * 3), against=np.array([0] * 3)))
+    found = find_method("saliency").explain(backend, x, contrast)
+    np.testing.assert_allclose(found.attributions, first - second, rtol=1e-4, atol=1e-7)
+    logits = backend.scores(x)
+    np.testing.assert_allclose(found.scores, logits[:, 2] - logits[:, 0], rtol=1e-6)

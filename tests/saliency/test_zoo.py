@@ -7,6 +7,7 @@ import torch
 from eyespot.exporter.capture import capture, find_gradient_node
 from eyespot.exporter.original_file import save_original
 from eyespot.exporter.preprocessed import Preprocessed
+from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.zoo import create_model, list_models, model_entry
 
@@ -69,8 +70,8 @@ def test_without_preprocessing(name, tmp_path):
     backend = reload(network, x[:1], tmp_path / "original.pt2")
     targets = torch.tensor([0, 9, 4])
     logits, gradients = autograd(network, x, targets)
-    found = backend.gradients(x.numpy(), targets.numpy(), score="logit")
-    np.testing.assert_array_equal(found.logits, logits)
+    found = backend.gradients(x.numpy(), Objective(Targets(targets.numpy())))
+    np.testing.assert_array_equal(backend.scores(x.numpy()), logits)
     np.testing.assert_array_equal(found.gradients, gradients)
     assert np.abs(gradients).max() > 0
 
@@ -88,7 +89,7 @@ def test_with_preprocessing(name, tmp_path):
         return network((leaf.permute(0, 3, 1, 2) / 255.0 - module.mean) / module.std)
 
     logits, gradients = autograd(normalised, pixels.float(), targets)
-    found = backend.gradients(pixels.numpy(), targets.numpy(), score="logit")
-    np.testing.assert_array_equal(found.logits, logits)
+    found = backend.gradients(pixels.numpy(), Objective(Targets(targets.numpy())))
+    np.testing.assert_array_equal(backend.scores(pixels.numpy()), logits)
     np.testing.assert_array_equal(found.gradients, gradients)
     assert found.gradients.shape == (3, size, size, channels)

@@ -49,6 +49,7 @@ VALUES = {
     "strict": ("true", True),
     "explain": ("off", "off"),
     "explain_threads": ("2", 2),
+    "explain_memory_mib": ("64", 64),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }

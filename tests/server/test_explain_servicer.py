@@ -4,7 +4,8 @@ import grpc
 import numpy as np
 import pytest
 import torch
-from tests.server.tiny import Client, status_of
+from onnx import helper
+from tests.server.tiny import FLOAT, Client, graph, status_of
 
 from eyespot.exporter import export
 from eyespot.v1 import explain_pb2 as pb
@@ -112,7 +113,10 @@ async def test_channels_are_reduced_and_scores_chosen(client: Client):
         ({"targets": [pb.ExplainTarget(index=3)]}, "3 is out of range .*from 0 to 2"),
         ({"targets": [pb.ExplainTarget(index=-1)]}, "-1 is out of range .*expected from 0 to 2$"),
         ({"targets": [pb.ExplainTarget()]}, "a target is empty"),
-        ({"targets": [pb.ExplainTarget(index=0)] * 3}, "each of the 2 rows, got 3"),
+        (
+            {"targets": [pb.ExplainTarget(index=0)] * 3},
+            "expected one target for each of 2 rows, found 3",
+        ),
         ({"method": "salience"}, "'salience'.*'saliency'"),
         ({"score": 99}, "score 99 is unknown; expected logit, probability"),
         ({"channel_reduction": 9}, "channel_reduction 9 is unknown; expected none, max, mean"),
@@ -152,8 +156,43 @@ async def test_models_that_cannot_be_explained_list_the_reason(repository, servi
     repository.add("plain")
     async with serving() as (_, client):
         response = await client.explain.ListMethods(pb.ListMethodsRequest(model_name="plain"))
-    assert [method.available for method in response.methods] == [False] * len(response.methods)
-    assert all("no original.pt2" in method.reason for method in response.methods)
+    assert not any(method.available for method in response.methods)
+    reasons = {method.name: method.reason for method in response.methods}
+    assert "has no original.pt2" in reasons["saliency"]
+    assert "has no original.pt2" in reasons["lrp"]
+    assert "needs pictures" in reasons["rise"]  # which could do without one
+
+
+async def test_pictures_are_explained_without_an_original_where_no_gradients_are_needed(
+    repository, serving
+):
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+    pooled = graph(nodes, {"x": (FLOAT, ["batch", 3, 8, 8])}, {"y": (FLOAT, ["batch", 3])})
+    repository.add("pooled", pooled, config="max_batch_size: 4\n")
+    x = np.arange(192, dtype=np.float32).reshape(1, 3, 8, 8)
+    request = pb.ExplainRequest(
+        model_name="pooled",
+        method="occlusion",
+        targets=[pb.ExplainTarget(index=1)],
+        raw_input_contents=[encode(x, "FP32")],
+    )
+    request.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    request.parameters["window"].int64_param = 1
+    async with serving() as (_, client):
+        response = await client.explain.Explain(request)
+        listed = await client.explain.ListMethods(pb.ListMethodsRequest(model_name="pooled"))
+        request.method = "saliency"
+        code, details = await status_of(client.explain.Explain(request))
+    # Without a pixel the mean of its channel falls by a 64th of it.
+    np.testing.assert_allclose(_attributions(response)[0, 0], x[0, 1] / 64, rtol=1e-4)
+    available = {method.name for method in listed.methods if method.available}
+    assert available == {"occlusion", "rise"}
+    assert listed.backend == "onnxruntime"
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "no original.pt2" in details
 
 
 async def test_explain_can_be_switched_off(exported, repository, serving):
@@ -166,13 +205,13 @@ async def test_explain_can_be_switched_off(exported, repository, serving):
 
 async def test_without_torch_inference_goes_on(exported, repository, serving, monkeypatch):
     (repository.path / "linear").symlink_to(exported / "linear")
+    from eyespot.server import explainer
     from eyespot.server.errors import ExplainUnavailableError
-    from eyespot.server.explainer import Explainer
 
     def without_torch(*_, **__):
         raise ExplainUnavailableError("saliency needs PyTorch: pip install 'eyespot[explain]'")
 
-    monkeypatch.setattr(Explainer, "load", without_torch)
+    monkeypatch.setattr(explainer, "load_original", without_torch)
     async with serving() as (_, client):
         request, x = _request()
         code, details = await status_of(client.explain.Explain(request))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from eyespot.saliency import Gradients
+from eyespot.saliency import Gradients, LayerError, MemoryBoundError, UnavailableMethodError
 from eyespot.server.errors import (
     DeadlineExceededError,
     DrainingError,
@@ -18,8 +18,17 @@ from eyespot.server.errors import (
     InvalidArgumentError,
     NotExplainableError,
     QueueFullError,
+    ResourceExhaustedError,
+    UnavailableError,
 )
-from eyespot.server.explainer import ExplainCall, Explainer
+from eyespot.server.explainer import (
+    ExplainCall,
+    Explainer,
+    SessionScorer,
+    Targets,
+    load_original,
+    verify_original,
+)
 from eyespot.v1.manifest import Manifest, ParityReport, Provenance, TensorSpec
 
 # (K, C, L): two classes on two channels of three elements
@@ -34,7 +43,8 @@ class LinearBackend:
     """z = W x in numpy; waits at `gate` and records the rows of each batch."""
 
     name = "numpy"
-    classes = 2
+    output_shape = (2,)
+    channel_axis = 1
 
     def __init__(self):
         self.gate = threading.Event()
@@ -43,19 +53,37 @@ class LinearBackend:
         self.batches = []
         self.fails_on = None
 
+    def rows_at_once(self, row_shape):
+        if row_shape[-1] > 3:
+            raise MemoryBoundError("one row takes about 9 MiB")
+        return 2
+
     def scores(self, x):
         return np.einsum("bcl,kcl->bk", x, WEIGHT).astype(np.float32)
 
-    def gradients(self, x, targets, *, score):
+    def gradients(self, x, objective, *, rectifier="derivative", layer=None):
         self.batches.append(x[:, 0, 0].tolist())
         self.started.release()
         self.gate.wait()
         if self.fails_on in x:
             raise ArithmeticError("no such input")
-        logits = self.scores(x)
-        targets = np.where(targets == -1, logits.argmax(1), targets)
-        scores = logits[np.arange(len(x)), targets]
-        return Gradients(logits, targets, scores, WEIGHT[targets])
+        scored = objective(self.scores(x))
+        gradients = np.einsum("nk,kcl->ncl", scored.derivatives, WEIGHT)
+        return Gradients(scored.classes, scored.values, gradients, x)
+
+    def layers(self):
+        return ()
+
+    def find_layer(self, name):
+        raise LayerError("no maps")
+
+    def linear_head(self):
+        raise UnavailableMethodError("no head")
+
+    def check_multipliers(self):
+        raise UnavailableMethodError("deep_lift has no rule for einsum")
+
+    check_relevance = check_multipliers
 
 
 def manifest(**changes):
@@ -84,7 +112,7 @@ def backend():
 
 @pytest.fixture
 def explainer(backend):
-    explainer = Explainer(backend, manifest(), max_queue_size=2, max_batch_size=4)
+    explainer = Explainer("tiny", backend=backend, max_queue_size=2, max_batch_size=4)
     yield explainer
     backend.gate.set()
     explainer.close()
@@ -108,13 +136,12 @@ async def begin(backend, explainer, *calls):
 
 
 async def test_the_answer_names_targets_scores_and_what_was_used(explainer):
-    explained = await explainer.explain(call(rows=2, targets=np.array([0, 1])))
+    explained = await explainer.explain(call(rows=2, targets=Targets(np.array([0, 1]))))
     np.testing.assert_array_equal(explained.attributions, WEIGHT)
     np.testing.assert_array_equal(explained.targets, [0, 1])
     np.testing.assert_array_equal(explained.scores, [-1, 1])
-    np.testing.assert_array_equal(explained.logits, [[-1, 1], [-1, 1]])
     assert explained.method == "saliency"
-    assert explained.parameters == {}
+    assert explained.parameters == {"modifier": "none"}
     assert explained.reports == ({}, {})
     assert explained.compute_ns > 0
 
@@ -125,7 +152,7 @@ async def test_without_targets_each_row_has_its_top_class(explainer):
 
 
 async def test_one_target_serves_all_rows(explainer):
-    explained = await explainer.explain(call(rows=3, targets=np.array([0])))
+    explained = await explainer.explain(call(rows=3, targets=Targets(np.array([0]))))
     np.testing.assert_array_equal(explained.targets, [0, 0, 0])
 
 
@@ -134,14 +161,14 @@ async def test_one_target_serves_all_rows(explainer):
     [("none", WEIGHT[0]), ("max", [[4, 2, 3]]), ("mean", [[-1.5, -0.5, 1.5]])],
 )
 async def test_channels_are_reduced(explainer, how, expected):
-    explained = await explainer.explain(call(targets=np.array([0]), channel_reduction=how))
+    explained = await explainer.explain(call(targets=Targets(np.array([0])), channel_reduction=how))
     np.testing.assert_array_equal(explained.attributions, [expected])
 
 
 async def test_callers_share_a_batch_and_each_gets_its_own(backend, explainer):
     calls = [
-        call(first=1.0, targets=np.array([0]), channel_reduction="max"),
-        call(first=2.0, rows=2, targets=np.array([1, 0])),
+        call(first=1.0, targets=Targets(np.array([0])), channel_reduction="max"),
+        call(first=2.0, rows=2, targets=Targets(np.array([1, 0]))),
     ]
     tasks = await begin(backend, explainer, *calls)
     backend.gate.set()
@@ -161,19 +188,19 @@ async def test_other_scores_do_not_join(backend, explainer):
 
 async def test_a_call_larger_than_a_batch_goes_in_parts(backend, explainer):
     targets = np.array([0, 1, 0, 0, 1, 1, 0, 1, 0])
-    explained = await explainer.explain(call(rows=9, targets=targets))
+    explained = await explainer.explain(call(rows=9, targets=Targets(targets)))
     assert [len(batch) for batch in backend.batches] == [4, 4, 1]
     np.testing.assert_array_equal(explained.attributions, WEIGHT[targets])
     np.testing.assert_array_equal(explained.targets, targets)
-    assert len(explained.reports) == len(explained.scores) == len(explained.logits) == 9
+    assert len(explained.reports) == len(explained.scores) == 9
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"targets": np.array([2])}, "target 2 is out of range.*0 to 1"),
-        ({"targets": np.array([-1])}, "target -1 is out of range: expected 0 to 1, or"),
-        ({"targets": np.array([0, 1])}, "one target for each of 1 rows, found 2"),
+        ({"targets": Targets(np.array([2]))}, "target 2 is out of range.*0 to 1"),
+        ({"targets": Targets(np.array([-2]))}, "target -2 is out of range: expected 0 to 1"),
+        ({"targets": Targets(np.array([0, 1]))}, "expected one target for each of 1 rows, found 2"),
         ({"method": "salienci"}, "did you mean 'saliency'"),
         ({"score": "margin"}, "unknown score 'margin'"),
         ({"channel_reduction": "sum"}, "unknown channel reduction 'sum'"),
@@ -200,7 +227,8 @@ async def test_no_rows_are_refused(explainer):
 
 
 async def test_no_channels_cannot_be_reduced(backend):
-    explainer = Explainer(backend, manifest(channel_axis=None))
+    backend.channel_axis = None
+    explainer = Explainer("tiny", backend=backend)
     with pytest.raises(InvalidArgumentError, match="needs a channel axis"):
         await explainer.explain(call(channel_reduction="max"))
     explainer.close()
@@ -234,7 +262,7 @@ async def test_a_call_that_fails_fails_alone(backend, explainer):
     backend.gate.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers[1], ArithmeticError)
-    np.testing.assert_array_equal(answers[2].logits, [[6, 1]])
+    np.testing.assert_array_equal(answers[2].scores, [6])
 
 
 async def test_the_event_loop_is_free_meanwhile(backend, explainer):
@@ -249,7 +277,8 @@ async def test_the_event_loop_is_free_meanwhile(backend, explainer):
 async def test_drain_answers_what_was_admitted(backend, explainer):
     tasks = await begin(backend, explainer, call())
     drained = asyncio.create_task(explainer.drain())
-    await asyncio.sleep(0)
+    for _ in range(2):  # both queues close
+        await asyncio.sleep(0)
     with pytest.raises(DrainingError):
         await explainer.explain(call())
     assert not drained.done()
@@ -258,13 +287,185 @@ async def test_drain_answers_what_was_admitted(backend, explainer):
     assert all(task.done() for task in tasks)
 
 
-def test_methods_are_listed(explainer):
-    (method,) = explainer.methods()
-    assert (method.name, method.available, method.reason) == ("saliency", True, "")
+def test_methods_are_listed_with_what_is_in_the_way(explainer):
+    methods = {method.name: method for method in explainer.methods()}
+    assert methods["saliency"].available
+    assert methods["saliency"].forward_passes == 0  # the size of a row is not known
+    assert not methods["deep_lift"].available
+    assert methods["deep_lift"].reason == "deep_lift has no rule for einsum"
     assert explainer.backend == "numpy"
+    assert explainer.layers() == ()
 
 
-def test_a_pair_that_agrees_passes(backend, explainer):
+def test_costs_are_told_where_the_size_is_known(backend):
+    backend.channel_axis = 1
+    scorer = SessionScorer(lambda x: x, output_shape=(2,), channel_axis=1, max_rows=4)
+    explainer = Explainer("tiny", backend=backend, scorer=scorer, row_shape=(3, 32, 32))
+    costs = {method.name: method for method in explainer.methods()}
+    assert costs["saliency"].forward_passes == 3
+    assert costs["integrated_gradients"].forward_passes == 3 * 50 + 2
+    assert costs["integrated_gradients"].scales_with == "n_steps"
+    assert costs["occlusion"].forward_passes == 1 + 16 * 16 - (16 + 16 - 1)  # 4 wide, 2 apart
+    explainer.close()
+
+
+async def test_without_an_original_the_session_does_what_needs_no_gradients():
+    seen = []
+
+    def run(x):
+        seen.append(len(x))
+        return x.reshape(len(x), -1)[:, :2]
+
+    explainer = Explainer(
+        "tiny",
+        scorer=SessionScorer(run, output_shape=(2,), channel_axis=1, max_rows=3),
+        no_backend=ExplainUnavailableError("saliency needs PyTorch"),
+    )
+    methods = {method.name: method for method in explainer.methods()}
+    assert [name for name, method in methods.items() if method.available] == ["occlusion", "rise"]
+    assert methods["saliency"].reason == "saliency needs PyTorch"
+    x = np.ones((1, 1, 2, 2), np.float32)
+    explained = await explainer.explain(
+        ExplainCall(x, Targets(np.array([1])), method="occlusion", parameters={"window": 1})
+    )
+    np.testing.assert_array_equal(explained.attributions, [[[[0, 1], [0, 0]]]])
+    assert max(seen) <= 3
+    with pytest.raises(ExplainUnavailableError, match="needs PyTorch"):
+        await explainer.explain(ExplainCall(x))
+    explainer.close()
+
+
+async def test_top_classes_and_contrasts_of_several_targets_per_row(explainer):
+    explained = await explainer.explain(call(rows=2, targets_per_row=2))
+    np.testing.assert_array_equal(explained.targets, [1, 0, 1, 0])
+    np.testing.assert_array_equal(explained.attributions, WEIGHT[[1, 0, 1, 0]])
+    contrast = Targets(np.array([1]), against=np.array([0]))
+    explained = await explainer.explain(call(rows=3, targets=contrast))
+    np.testing.assert_array_equal(explained.attributions, [WEIGHT[1] - WEIGHT[0]] * 3)
+    np.testing.assert_array_equal(explained.scores, [2, 2, 2])
+    with pytest.raises(InvalidArgumentError, match="targets_per_row is 3, expected 1 to 2"):
+        await explainer.explain(call(targets_per_row=3))
+
+
+async def test_a_row_that_cannot_fit_is_refused_before_it_is_queued(backend, explainer):
+    with pytest.raises(ResourceExhaustedError, match="takes about 9 MiB"):
+        await explainer.explain(ExplainCall(np.ones((1, 2, 4), np.float32)))
+    assert backend.batches == []
+
+
+async def test_a_method_that_the_network_does_not_allow_is_refused(explainer):
+    with pytest.raises(NotExplainableError, match="no rule for einsum"):
+        await explainer.explain(call(method="deep_lift"))
+
+
+STEPPING = {"method": "integrated_gradients", "parameters": {"n_steps": 6}}
+
+
+async def test_steps_are_told_with_their_progress(explainer):
+    steps = [step async for step in explainer.explain_in_steps(call(targets=None, **STEPPING))]
+    progress = [progress for progress, _ in steps]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1
+    # A linear network's gradient is the same all along the line: each step knows it.
+    for _, explained in steps:
+        np.testing.assert_allclose(explained.attributions, [WEIGHT[1]], rtol=1e-6)
+
+
+async def test_a_method_of_one_step_streams_its_answer(explainer):
+    steps = [step async for step in explainer.explain_in_steps(call())]
+    assert [progress for progress, _ in steps] == [1.0]
+
+
+async def _step_once(backend):
+    """Let the explainer's thread take one step more, and wait until it is in the next."""
+    await asyncio.to_thread(backend.started.acquire)
+
+
+async def test_a_cancelled_call_stops_within_one_step(backend, explainer):
+    backend.gate.clear()
+    task = asyncio.create_task(explainer.explain(call(**STEPPING)))
+    await _step_once(backend)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    backend.gate.set()
+    await explainer.explain(call(first=9.0))  # the thread is free again
+    assert [len(batch) for batch in backend.batches] == [2, 1]
+    assert backend.batches[-1] == [9.0]
+
+
+async def test_an_expired_call_stops_within_one_step(backend):
+    class Clock:
+        now = 0.0
+
+        def time(self):
+            return self.now
+
+        def call_later(self, delay, callback):
+            raise AssertionError("nothing waits")
+
+    clock = Clock()
+    explainer = Explainer("tiny", backend=backend, clock=clock)
+    backend.gate.clear()
+    task = asyncio.create_task(explainer.explain(call(deadline=5.0, **STEPPING)))
+    await _step_once(backend)
+    clock.now = 6.0
+    backend.gate.set()
+    with pytest.raises(DeadlineExceededError, match="33% of it was computed"):
+        await task
+    assert len(backend.batches) == 1
+    explainer.close()
+
+
+async def test_a_stream_that_is_left_stops_within_one_step(backend, explainer):
+    backend.gate.clear()
+    stream = explainer.explain_in_steps(call(**STEPPING))
+    first = asyncio.create_task(anext(stream))
+    await _step_once(backend)
+    backend.gate.set()
+    await first
+    backend.gate.clear()
+    await stream.aclose()
+    backend.gate.set()
+    await explainer.explain(call(first=9.0))
+    assert backend.batches[-1] == [9.0]
+
+
+async def test_closing_ends_a_long_call_with_its_next_step(backend, explainer):
+    backend.gate.clear()
+    task = asyncio.create_task(explainer.explain(call(**STEPPING)))
+    await _step_once(backend)
+    explainer.close()
+    backend.gate.set()
+    with pytest.raises(UnavailableError):
+        await task
+    assert len(backend.batches) == 1
+
+
+async def test_a_long_call_keeps_a_quick_one_waiting_for_one_step_only(backend, explainer):
+    backend.gate.clear()
+    long = asyncio.create_task(explainer.explain(call(**STEPPING)))
+    await _step_once(backend)
+    quick = asyncio.create_task(explainer.explain(call(first=9.0)))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    backend.gate.set()
+    await quick
+    assert not long.done()
+    await long
+    assert backend.batches[1] == [9.0]
+
+
+async def test_calls_of_stepwise_methods_go_alone(backend, explainer):
+    alone, six = await asyncio.gather(
+        explainer.explain(call(**STEPPING)), explainer.explain(call(rows=6, **STEPPING))
+    )
+    np.testing.assert_allclose(alone.attributions, six.attributions[:1], rtol=1e-6)
+    assert all(len(batch) <= 2 for batch in backend.batches)
+    assert len(backend.batches) == 6 // 2 + 6 * 6 // 2
+
+
+def test_a_pair_that_agrees_passes(backend):
     seen = []
 
     def logits_of(x):
@@ -272,8 +473,8 @@ def test_a_pair_that_agrees_passes(backend, explainer):
         logits = backend.scores(x)
         return logits + 0.9 * (1e-4 + 1e-3 * np.abs(logits).max())
 
-    explainer.verify(logits_of)
-    explainer.verify(logits_of)
+    verify_original(backend, manifest(), logits_of)
+    verify_original(backend, manifest(), logits_of)
     assert seen[0].shape == (2, 2, 3)
     assert seen[0].dtype == np.float32
     assert np.ptp(seen[0]) > 0
@@ -288,8 +489,7 @@ def test_pixels_are_verified_with_pixels(backend):
         seen.append(x)
         return backend.scores(x)
 
-    explainer = Explainer(backend, made)
-    explainer.verify(logits_of)
+    verify_original(backend, made, logits_of)
     assert seen[0].dtype == np.uint8
     assert seen[0].max() > 1
 
@@ -302,15 +502,22 @@ def test_pixels_are_verified_with_pixels(backend):
         (lambda logits: logits[:, :1], r"its session gives \[2, 1\], its original \[2, 2\]"),
     ],
 )
-def test_a_pair_that_does_not_agree_is_not_explained(backend, explainer, served, said):
+def test_a_pair_that_does_not_agree_is_not_explained(backend, served, said):
     with pytest.raises(NotExplainableError, match=said):
-        explainer.verify(lambda x: served(backend.scores(x)))
+        verify_original(backend, manifest(), lambda x: served(backend.scores(x)))
 
 
-def test_an_input_of_unknown_size_is_not_verified(backend):
+def test_a_size_that_varies_is_made_up(backend):
     made = manifest(inputs=(TensorSpec("input", "FP32", ("batch", 2, "width")),))
-    with pytest.raises(NotExplainableError, match="sizes that are not known"):
-        Explainer(backend, made).verify(backend.scores)
+    seen = []
+
+    class Any:
+        def scores(self, x):
+            seen.append(x.shape)
+            return x[:, 0]
+
+    verify_original(Any(), made, lambda x: x[:, 0])
+    assert seen == [(2, 2, 64)]
 
 
 class Network(nn.Module):
@@ -335,9 +542,10 @@ def original(tmp_path):
 
 
 async def test_an_original_is_loaded_verified_and_explained(original):
-    explainer = Explainer.load(original, manifest())
-    explainer.verify(LinearBackend().scores)
-    explained = await explainer.explain(call(rows=2, targets=np.array([0, 1])))
+    backend = load_original(original, manifest())
+    verify_original(backend, manifest(), LinearBackend().scores)
+    explainer = Explainer("tiny", backend=backend)
+    explained = await explainer.explain(call(rows=2, targets=Targets(np.array([0, 1]))))
     np.testing.assert_array_equal(explained.attributions, WEIGHT)
     np.testing.assert_array_equal(explained.scores, [-1, 1])
     assert explainer.backend == "torch"
@@ -348,12 +556,12 @@ async def test_an_original_is_loaded_verified_and_explained(original):
 def test_a_broken_original_is_typed(original):
     original.write_bytes(b"PK")
     with pytest.raises(NotExplainableError, match="'tiny' version 1 cannot be explained"):
-        Explainer.load(original, manifest())
+        load_original(original, manifest())
 
 
 def test_a_manifest_without_a_gradient_node_is_typed(original):
     with pytest.raises(NotExplainableError, match="names no gradient_node"):
-        Explainer.load(original, manifest(gradient_node=None))
+        load_original(original, manifest(gradient_node=None))
 
 
 def test_importing_the_explainer_does_not_import_torch():
@@ -362,7 +570,8 @@ def test_importing_the_explainer_does_not_import_torch():
 
 
 def test_without_torch_the_extra_is_named(monkeypatch, original):
-    monkeypatch.delitem(sys.modules, "eyespot.saliency.torch_backend", raising=False)
+    for name in [name for name in sys.modules if name.startswith("eyespot.saliency.torch_")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ExplainUnavailableError, match=r"pip install 'eyespot\[explain\]'"):
-        Explainer.load(original, manifest())
+        load_original(original, manifest())

@@ -442,8 +442,8 @@ async def test_stream_and_models_without_original_say_why(repository, serving):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in client.explain.ExplainStream(request):
                 pass
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "refine" in caught.value.details()
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "no original.pt2" in caught.value.details()
 
 
 async def test_our_own_faults_reach_the_log_whole_and_the_caller_as_an_id(

@@ -15,10 +15,14 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils.flop_counter import FlopCounterMode
 
+from eyespot.exporter.capture import find_gradient_node
 from eyespot.exporter.errors import InputSizeError
 from eyespot.exporter.field_tracking import FieldTracker, is_later_map, is_map
 from eyespot.exporter.receptive_field import Field
 from eyespot.exporter.smallest_size import smallest_size, unlogged
+from eyespot.saliency.errors import SaliencyError
+from eyespot.saliency.torch_backend.layers import find_layer
+from eyespot.saliency.torch_backend.program import find_node, user_output
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class LayerTable:
         parameters: Numbers in all parameters, frozen ones too; one used twice counts once.
         macs: For one row.
         notes: What the numbers do not say, such as paths that do not meet centre on centre.
+        default_map: The node that saliency takes where it is told no layer; None where it
+            could not ask any.
     """
 
     input_shapes: tuple[tuple[int, ...], ...]
@@ -88,6 +94,7 @@ class LayerTable:
     parameters: int
     macs: int
     notes: tuple[str, ...]
+    default_map: str | None
 
     @property
     def maps(self) -> tuple[Layer, ...]:
@@ -128,7 +135,19 @@ def layer_table(program: ExportedProgram, *, input_size: int | None = None) -> L
         parameters=sum(layer.parameters for layer in reader.layers),
         macs=reader.counter.get_total_flops() // 2,
         notes=tuple(_notes(reader.told)),
+        default_map=_default_map(program),
     )
+
+
+def _default_map(program: ExportedProgram) -> str | None:
+    """Ask saliency itself, so that what is told is what it does."""
+    start = find_gradient_node(program)
+    if start is None:
+        return None
+    try:
+        return find_layer(find_node(program.graph, start), user_output(program), "")
+    except SaliencyError:
+        return None
 
 
 def _read(program: ExportedProgram, input_size: int | None) -> tuple[_Reader, list[Tensor]]:

@@ -11,7 +11,7 @@ from eyespot.exporter.capture import silenced
 from eyespot.exporter.errors import OriginalError
 from eyespot.exporter.parity import Run, run_module
 from eyespot.saliency.errors import SaliencyError
-from eyespot.saliency.torch_backend import read_original
+from eyespot.saliency.torch_backend import program as captured
 
 
 def save_original(program: ExportedProgram, path: Path) -> None:
@@ -28,7 +28,7 @@ def read_program(path: Path) -> ExportedProgram:
         OriginalError: The file is not there, is damaged, or holds more than weights and a graph.
     """
     try:
-        return read_original(path)
+        return captured.read_program(path)
     except SaliencyError as error:
         raise OriginalError(str(error)) from error
 

@@ -1,26 +1,37 @@
 """Saliency: which elements of the input made the network say so; arrays over a backend."""
 
-from eyespot.saliency.attribution import Attribution, Method, ParameterSpec, ParameterValue
-from eyespot.saliency.backend import (
-    SCORES,
-    TOP_CLASS,
-    Backend,
-    Gradients,
-    check_score,
-    check_targets,
+from eyespot.saliency.attribution import (
+    Attribution,
+    Method,
+    ParameterSpec,
+    ParameterValue,
+    Step,
 )
+from eyespot.saliency.backend import Backend, Gradients, Layer, LinearHead, Scorer
 from eyespot.saliency.errors import (
     ArgumentError,
+    LayerError,
+    MemoryBoundError,
     OriginalError,
     ParameterError,
     ReductionError,
     SaliencyError,
     TargetError,
+    UnavailableMethodError,
     UnknownMethodError,
     UnknownScoreError,
     UnsafeOriginalError,
 )
 from eyespot.saliency.methods import METHODS, find_method
+from eyespot.saliency.objective import (
+    SCORES,
+    TOP_CLASS,
+    Objective,
+    Targets,
+    check_score,
+    class_count,
+    join_targets,
+)
 from eyespot.saliency.original_file import check_original
 from eyespot.saliency.reduction import REDUCTIONS, check_reduction, reduce_channels
 
@@ -33,21 +44,31 @@ __all__ = [
     "Attribution",
     "Backend",
     "Gradients",
+    "Layer",
+    "LayerError",
+    "LinearHead",
+    "MemoryBoundError",
     "Method",
+    "Objective",
     "OriginalError",
     "ParameterError",
     "ParameterSpec",
     "ParameterValue",
     "ReductionError",
     "SaliencyError",
+    "Scorer",
+    "Step",
     "TargetError",
+    "Targets",
+    "UnavailableMethodError",
     "UnknownMethodError",
     "UnknownScoreError",
     "UnsafeOriginalError",
     "check_original",
     "check_reduction",
     "check_score",
-    "check_targets",
+    "class_count",
     "find_method",
+    "join_targets",
     "reduce_channels",
 ]

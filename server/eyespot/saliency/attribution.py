@@ -2,17 +2,18 @@
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.saliency.backend import Backend
-from eyespot.saliency.errors import ParameterError
+from eyespot.saliency.backend import Backend, Gradients, Scorer
+from eyespot.saliency.errors import ParameterError, UnknownScoreError
+from eyespot.saliency.objective import SCORES, Objective
 
-ParameterValue = bool | int | float | str
+ParameterValue: TypeAlias = bool | int | float | str
 ParameterType = Literal["bool", "int64", "double", "string"]
 
 _INT64 = 2**63
@@ -20,19 +21,26 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What a method found out about a batch."""
+    """What a method found out about the N targets of a batch."""
 
-    attributions: NDArray[np.float32]  # as the inputs
-    targets: NDArray[np.int64]  # (B,)
-    scores: NDArray[np.float32]  # (B,), the value of the requested score
-    logits: NDArray[np.float32]  # (B, K)
-    reports: Sequence[Mapping[str, float]]  # one per row
+    attributions: NDArray[np.float32]  # (N, ...) as the inputs; a channel axis may have size 1
+    targets: NDArray[np.int64]  # (N,), the class; -1 where none is explained
+    scores: NDArray[np.float32]  # (N,), the value of the requested score
+    reports: Sequence[Mapping[str, float]]  # N
 
 
-# attribute(backend, x, targets, score, parameters); targets may be TOP_CLASS.
-Attribute = Callable[
-    [Backend, NDArray[np.generic], NDArray[np.int64], str, Mapping[str, ParameterValue]],
-    Attribution,
+@dataclass(frozen=True, eq=False)
+class Step:
+    """How far a method has come, and what it can say by then."""
+
+    progress: float  # 0 to 1
+    read: Callable[[], Attribution]
+
+
+# function(backend, x, objective, parameters): a step each time that something was computed;
+# the last has progress 1. A method that needs no gradients takes a Scorer as well.
+Attribute: TypeAlias = Callable[
+    [Any, NDArray[np.generic], Objective, Mapping[str, ParameterValue]], Iterator[Step]
 ]
 
 
@@ -46,6 +54,7 @@ class ParameterSpec:
     description: str
     minimum: int | float | None = None
     maximum: int | float | None = None
+    choices: tuple[str, ...] = ()  # of a string; empty allows any
 
     def check(self, value: ParameterValue) -> ParameterValue:
         """Give the value in the parameter's own type; an integer may stand for a double.
@@ -58,6 +67,8 @@ class ParameterSpec:
                 f"parameter {self.name!r} expects {self.type}, found {value!r} "
                 f"({type(value).__name__})"
             )
+        if isinstance(value, str) and self.choices and value not in self.choices:
+            raise ParameterError(f"parameter {self.name!r}: {suggest(value, self.choices)}")
         if isinstance(value, bool | str):
             return value
         if self.type == "double":
@@ -87,35 +98,90 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to attribute a score to the elements of the input."""
+    """A way to attribute a score to the elements of the input.
+
+    Attributes:
+        paper: authors and year.
+        cost: forward passes that one row takes, of these parameters, the shape of the row
+            and the axis of the row's channels; a backward pass counts as two.
+        scales_with: the parameter that the cost is proportional to, if there is one.
+        needs_gradients: whether it takes a Backend; else a Scorer will do.
+        is_stepwise: whether it refines its answer in many steps.
+        has_channels: whether attributions have the input's channels; else they are maps, of
+            which there is nothing to reduce.
+        scores: those that it can explain.
+        check_backend: raises UnavailableMethodError if the network does not allow it.
+    """
 
     name: str
-    paper: str  # authors and year
+    paper: str
     parameters: tuple[ParameterSpec, ...]
     function: Attribute
+    cost: Callable[[Mapping[str, Any], tuple[int, ...], int | None], float]
+    scales_with: str = ""
+    needs_gradients: bool = True
+    is_stepwise: bool = False
+    has_channels: bool = True
+    scores: tuple[str, ...] = SCORES
+    check_backend: Callable[[Any], object] = lambda backend: None
 
     def attribute(
         self,
-        backend: Backend,
+        backend: Backend | Scorer,
         x: NDArray[np.generic],
-        targets: NDArray[np.int64],
+        objective: Objective,
         *,
-        score: str,
         parameters: Mapping[str, ParameterValue],
-    ) -> Attribution:
-        """Attribute each row's score of its target to the row's elements.
+    ) -> Iterator[Step]:
+        """Attribute each row's scores of its targets to the row's elements, step by step.
 
         Args:
-            backend: computes logits and gradients.
+            backend: a Scorer is enough for a method that needs no gradients.
             x: (B, ...), what the network takes.
-            targets: (B,) classes; TOP_CLASS for the row's own top class.
-            score: one of SCORES.
+            objective: one target or more for each row.
             parameters: by name; what is left out has its default.
 
         Raises:
             ArgumentError: a target, the score or a parameter is impossible.
+            UnavailableMethodError: the network does not allow the method.
         """
-        return self.function(backend, x, targets, score, self.complete(parameters))
+        parameters = self.complete(parameters)
+        self.check(backend, objective, parameters, rows=len(x))
+        return self.function(backend, x, objective, parameters)
+
+    def explain(
+        self,
+        backend: Backend | Scorer,
+        x: NDArray[np.generic],
+        objective: Objective,
+        **parameters: ParameterValue,
+    ) -> Attribution:
+        """Do the same at one go."""
+        *_, last = self.attribute(backend, x, objective, parameters=parameters)
+        return last.read()
+
+    def check(
+        self,
+        backend: Backend | Scorer,
+        objective: Objective,
+        parameters: Mapping[str, ParameterValue],
+        *,
+        rows: int,
+    ) -> None:
+        """Check all that can be known before anything is computed.
+
+        Raises:
+            ArgumentError, UnavailableMethodError: as `attribute`.
+        """
+        self.check_backend(backend)
+        objective.check(backend.output_shape, rows=rows)
+        if objective.score not in self.scores:
+            raise UnknownScoreError(
+                f"{self.name} explains {', '.join(self.scores)}, found {objective.score!r}"
+            )
+        layer = parameters.get("layer")
+        if isinstance(layer, str):
+            backend.find_layer(layer)  # type: ignore[union-attr]
 
     def complete(self, given: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
         """Check parameters, and add the defaults of those that are left out.
@@ -144,3 +210,34 @@ def suggest(name: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     question = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"{question}expected one of {', '.join(known)}"
+
+
+def at_once(
+    function: Callable[
+        [Backend, NDArray[np.generic], Objective, Mapping[str, ParameterValue]], Attribution
+    ],
+) -> Attribute:
+    """A method's function out of one that has a single step."""
+
+    def attribute(
+        backend: Backend,
+        x: NDArray[np.generic],
+        objective: Objective,
+        parameters: Mapping[str, ParameterValue],
+    ) -> Iterator[Step]:
+        found = function(backend, x, objective, parameters)
+        yield Step(1.0, lambda: found)
+
+    return attribute
+
+
+def constant_cost(
+    passes: float,
+) -> Callable[[Mapping[str, Any], tuple[int, ...], int | None], float]:
+    """The cost of a method that always takes so many forward passes."""
+    return lambda parameters, row_shape, channel_axis: passes
+
+
+def without_reports(found: Gradients, attributions: NDArray[np.float32]) -> Attribution:
+    """Attributions that have nothing to be said beside them."""
+    return Attribution(attributions, found.classes, found.scores, [{}] * len(attributions))

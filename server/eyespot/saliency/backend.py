@@ -1,84 +1,142 @@
-"""What a saliency method needs from whatever computes gradients."""
+"""What saliency methods need from whatever computes."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.saliency.errors import TargetError, UnknownScoreError
+from eyespot.saliency.objective import Objective
 
-TOP_CLASS = -1  # as a target: the class with the largest logit of that row
-
-# The number that is differentiated. z are the logits, c the target.
-SCORES = (
-    "logit",  # z_c
-    "probability",  # softmax(z)_c
-    "binary_logit",  # z_c - logsumexp of the other z: the log odds of c against the rest
-    "binary_probability",  # sigmoid of the binary logit
-)
+# How a gradient passes a rectifier: by its derivative; only where both the gradient and the
+# activation are positive; only where the gradient is.
+Rectifier: TypeAlias = Literal["derivative", "guided", "deconvnet"]
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """The scores of a batch and their derivatives with respect to its elements."""
+    """The scores of a batch and their derivatives with respect to one place in the network."""
 
-    logits: NDArray[np.float32]  # (B, K)
-    targets: NDArray[np.int64]  # (B,); each a class, never TOP_CLASS
-    scores: NDArray[np.float32]  # (B,)
-    gradients: NDArray[np.float32]  # as the inputs
+    classes: NDArray[np.int64]  # (N,), as Scored has them
+    scores: NDArray[np.float32]  # (N,)
+    gradients: NDArray[np.float32]  # (N, ...): those of one row stand together
+    values: NDArray[np.float32]  # (B, ...), what it is with respect to
+    baseline_scores: NDArray[np.float32] | None = None  # (N,), where there are baselines
 
 
-class Backend(Protocol):
-    """Logits and gradients of one network, on arrays; safe to call from any thread."""
+@dataclass(frozen=True)
+class Layer:
+    """A place in the network that holds spatial maps."""
+
+    name: str
+    shape: tuple[int | None, ...]  # (C, H, W); None is a size that varies
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """A global average pool that feeds one linear layer, which gives the logits."""
+
+    layer: str  # what is pooled
+    weights: NDArray[np.float32]  # (K, C)
+
+
+class Scorer(Protocol):
+    """The outputs of one network, on arrays; safe to call from any thread."""
 
     @property
     def name(self) -> str:
         """What computes, such as "torch"."""
 
     @property
-    def classes(self) -> int:
-        """K: how many classes the network tells apart."""
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Of the output, without its rows: (K,), (T, K) or (K, H, W)."""
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Of the input, counted with the rows' axis; None when it has no channels."""
+
+    def rows_at_once(self, row_shape: tuple[int, ...]) -> int:
+        """How many rows one call should have: what is best, within the bound of memory.
+
+        Raises:
+            MemoryBoundError: not even one fits.
+        """
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
-        """The logits (B, K) of a batch."""
+        """The outputs (B, ...) of a batch."""
+
+
+class Backend(Scorer, Protocol):
+    """One network that can be differentiated as well.
+
+    Inputs are what the network takes, or the same in floating point: then they need not be
+    whole numbers where the network takes such.
+    """
 
     def gradients(
-        self, x: NDArray[np.generic], targets: NDArray[np.int64], *, score: str
+        self,
+        x: NDArray[np.generic],
+        objective: Objective,
+        *,
+        rectifier: Rectifier = "derivative",
+        layer: str | None = None,
     ) -> Gradients:
-        """Differentiate each row's score of its target once, for the whole batch.
+        """Differentiate each row's scores, for the whole batch at once.
 
         Args:
             x: (B, ...), what the network takes.
-            targets: (B,) classes; TOP_CLASS for the row's own top class.
-            score: one of SCORES.
+            objective: N targets and their score; targets of one row share the forward pass.
+            rectifier: how gradients pass rectifiers.
+            layer: with respect to what, by its name; None is the input.
+        """
+
+    def activations(
+        self, x: NDArray[np.generic], layer: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The outputs (B, ...) and the maps (B, C, H, W) of a layer."""
+
+    def multipliers(
+        self, x: NDArray[np.generic], baselines: NDArray[np.generic], objective: Objective
+    ) -> Gradients:
+        """DeepLIFT's multipliers by the rescale rule, in place of gradients.
+
+        Raises:
+            UnavailableMethodError: an operator has no rule.
+        """
+
+    def relevance(
+        self, x: NDArray[np.generic], objective: Objective, *, epsilon: float, gamma: float
+    ) -> Gradients:
+        """The relevance of each element of the input, in place of gradients.
+
+        Raises:
+            UnavailableMethodError: an operator has no rule.
+        """
+
+    def check_multipliers(self) -> None:
+        """Raise UnavailableMethodError if `multipliers` would."""
+
+    def check_relevance(self) -> None:
+        """Raise UnavailableMethodError if `relevance` would."""
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Every place that holds spatial maps, in the order of the computation."""
+
+    def find_layer(self, name: str) -> str:
+        """The layer of a name; of the empty name, the last spatial map before pooling.
+
+        Raises:
+            LayerError: there is none; names the nearest.
+        """
+
+    def linear_head(self) -> LinearHead:
+        """The end of the network, where it is a pool and one linear layer.
+
+        Raises:
+            UnavailableMethodError: it is not; names the operator that is in the way.
         """
 
 
-def check_targets(targets: NDArray[np.int64], *, rows: int, classes: int) -> None:
-    """Check that there is one class for each row.
-
-    Raises:
-        TargetError: if not, with the classes that there are.
-    """
-    if targets.shape != (rows,):
-        raise TargetError(f"expected one target for each of {rows} rows, found {targets.size}")
-    wrong = targets[(targets != TOP_CLASS) & ((targets < 0) | (targets >= classes))]
-    if wrong.size:
-        raise TargetError(
-            f"target {wrong[0]} is out of range: the network has the classes 0 to {classes - 1}"
-        )
-
-
-def check_score(score: str, *, classes: int) -> None:
-    """Check that a score exists, and that a network of so many classes has it.
-
-    Raises:
-        UnknownScoreError: if not, with the scores that there are.
-    """
-    if score not in SCORES:
-        raise UnknownScoreError(f"unknown score {score!r}; expected one of {', '.join(SCORES)}")
-    if score.startswith("binary_") and classes < 2:
-        raise UnknownScoreError(
-            f"{score} sets a class against the others, and the network has one class: ask for logit"
-        )
+def to_float(x: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """An input as floating point, where it is none."""
+    return x if x.dtype.kind == "f" else x.astype(np.float32)

@@ -4,7 +4,7 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 _access_logger = logging.getLogger("eyespot.server.access")
 
 Handler = Callable[[Any, Any, Any], Awaitable[Any]]
+StreamHandler = Callable[[Any, Any, Any], AsyncGenerator[Any, None]]
 
 
 def answering(handler: Handler) -> Handler:
@@ -37,8 +38,7 @@ def answering(handler: Handler) -> Handler:
             return response
         if _access_logger.isEnabledFor(logging.DEBUG):
             _log_access(handler.__name__, request, failure.status.name, start)
-        told = str(failure)[:_LONGEST_MESSAGE]
-        await context.abort(failure.status, told, () if failure.may_pass else _DO_NOT_RETRY)
+        await _abort(context, failure)
         raise AssertionError("abort has raised")
 
     return answer
@@ -53,6 +53,37 @@ def checked(request: Any) -> Any:
     if isinstance(request, DecodeError):
         raise InvalidArgumentError("the request is no message of this call: it cannot be parsed")
     return request
+
+
+def streaming(handler: StreamHandler) -> StreamHandler:
+    """Wraps an RPC's method that answers with a stream, in the same way."""
+
+    @functools.wraps(handler)
+    async def answer(self: Any, request: Any, context: Any) -> AsyncGenerator[Any, None]:
+        start = time.perf_counter_ns()
+        failure: RequestError | None = None
+        responses = None
+        try:
+            responses = handler(self, checked(request), context)
+            async for response in responses:
+                yield response
+        except Exception as error:
+            failure = request_error(error, handler.__name__)
+        finally:
+            if responses is not None:
+                await responses.aclose()
+        if _access_logger.isEnabledFor(logging.DEBUG):
+            status = "OK" if failure is None else failure.status.name
+            _log_access(handler.__name__, request, status, start)
+        if failure is not None:
+            await _abort(context, failure)
+
+    return answer
+
+
+async def _abort(context: Any, failure: RequestError) -> None:
+    told = str(failure)[:_LONGEST_MESSAGE]
+    await context.abort(failure.status, told, () if failure.may_pass else _DO_NOT_RETRY)
 
 
 def request_error(error: Exception, method: str) -> RequestError:

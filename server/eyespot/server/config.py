@@ -118,6 +118,14 @@ class ServerConfig:
     explain_threads: int = field(
         default=1, metadata=_about("threads that compute gradients", minimum=1, maximum=1024)
     )
+    explain_memory_mib: int = field(
+        default=1024,
+        metadata=_about(
+            "memory in MiB that one model's gradients may take beside its weights; steps are "
+            "cut to fit, and a row that cannot is refused",
+            minimum=1,
+        ),
+    )
     log_level: str = field(
         default="info",
         metadata=_about("least severe level to log", choices=("debug", "info", "warning", "error")),

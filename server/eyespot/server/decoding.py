@@ -20,6 +20,8 @@ from eyespot.v1.tensors import TensorError, decode, decode_contents
 
 Array = NDArray[np.generic]
 
+SALIENCY_OUTPUT = "saliency"
+
 _REGION, _OFFSET, _BYTE_SIZE = (
     "shared_memory_region",
     "shared_memory_offset",
@@ -120,6 +122,20 @@ class Signature:
                 rows = array.shape[0]
         key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
         return DecodedInputs(arrays, rows, key, timeout, priority)
+
+    def split_outputs(self, requested: Sequence[Any]) -> tuple[Sequence[Any], Any | None]:
+        """Part the outputs of the graph from `saliency`, which the explainer gives.
+
+        A graph's own output of that name stays the graph's.
+        """
+        if not requested or SALIENCY_OUTPUT in self.output_datatypes:
+            return requested, None
+        asked = [output for output in requested if output.name == SALIENCY_OUTPUT]
+        if not asked:
+            return requested, None
+        if len(asked) > 1:
+            raise InvalidArgumentError(f"the request names '{SALIENCY_OUTPUT}' twice")
+        return [output for output in requested if output.name != SALIENCY_OUTPUT], asked[0]
 
     def read_outputs(self, requested: Sequence[Any]) -> Sequence[RequestedOutput]:
         """The outputs that a ModelInferRequest asks for; all when it names none."""

@@ -2,40 +2,26 @@
 
 # ruff: noqa: N802, D102 -- the methods bear the names of the RPCs, which the .proto explains
 
-import difflib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.server.answering import answering
+from eyespot.server.answering import answering, streaming
 from eyespot.server.dataplane import Dataplane
-from eyespot.server.errors import InvalidArgumentError, RequestError, UnimplementedError
+from eyespot.server.errors import InvalidArgumentError, RequestError
+from eyespot.server.explain_decoding import DEFAULT_METHOD, read_call, read_encoding
 from eyespot.server.model import Model
+from eyespot.server.png import encode_png
 from eyespot.server.servicer import Signatures, deadline_of
 from eyespot.v1 import explain_pb2 as pb
 from eyespot.v1 import inference_pb2
 from eyespot.v1.tensors import datatype_of, encode
 
 if TYPE_CHECKING:
-    from eyespot.server.explainer import Explained, MethodStatus
-
-_DEFAULT_METHOD = "saliency"
-_SHOWN_LABELS = 5
-_SCORES = {
-    pb.SCORE_UNSPECIFIED: "logit",
-    pb.SCORE_LOGIT: "logit",
-    pb.SCORE_PROBABILITY: "probability",
-    pb.SCORE_BINARY_LOGIT: "binary_logit",
-    pb.SCORE_BINARY_PROBABILITY: "binary_probability",
-}
-_CHANNEL_REDUCTIONS = {
-    pb.CHANNEL_REDUCTION_UNSPECIFIED: "none",
-    pb.CHANNEL_REDUCTION_NONE: "none",
-    pb.CHANNEL_REDUCTION_MAX: "max",
-    pb.CHANNEL_REDUCTION_MEAN: "mean",
-}
+    from eyespot.server.explainer import ExplainCall, Explained, LayerStatus, MethodStatus
 
 
 class ExplainServicer:
@@ -48,32 +34,21 @@ class ExplainServicer:
     @answering
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> Any:
         model = self._dataplane.model(request.model_name, request.model_version)
-        explainer = model.explainer
-        # Its room is loaded only where it is used: here there is an explainer.
-        from eyespot.server.explainer import ExplainCall
+        call, answer = self._read(request, model, context)
+        return answer(await model.explainer.explain(call))
 
-        decoded = self._signatures.of(model).read_inputs(request)
-        (inputs,) = decoded.arrays.values()
-        explained = await explainer.explain(
-            ExplainCall(
-                inputs=inputs,
-                method=request.method or _DEFAULT_METHOD,
-                targets=_read_targets(request.targets, decoded.rows, model),
-                score=_read_choice(request.score, _SCORES, "score"),
-                channel_reduction=_read_choice(
-                    request.channel_reduction, _CHANNEL_REDUCTIONS, "channel_reduction"
-                ),
-                parameters=_read_parameters(request.parameters),
-                deadline=deadline_of(context),
-            )
-        )
-        return _response(request, model, explained)
-
+    @streaming
     async def ExplainStream(
         self, request: pb.ExplainRequest, context: Any
-    ) -> AsyncIterator[pb.ExplainStreamResponse]:
-        await _refuse_stream(self, request, context)
-        yield pb.ExplainStreamResponse()  # not reached; makes this an asynchronous generator
+    ) -> AsyncGenerator[pb.ExplainStreamResponse, None]:
+        model = self._dataplane.model(request.model_name, request.model_version)
+        call, answer = self._read(request, model, context)
+        # Closed with the call: a caller that goes away ends the computation too.
+        async with contextlib.aclosing(model.explainer.explain_in_steps(call)) as steps:
+            async for progress, explained in steps:
+                yield pb.ExplainStreamResponse(
+                    progress=progress, explain_response=answer(explained)
+                )
 
     @answering
     async def ListMethods(self, request: pb.ListMethodsRequest, context: Any) -> Any:
@@ -87,91 +62,80 @@ class ExplainServicer:
             methods = methods_without_explainer(str(error))
         else:
             methods, response.backend = explainer.methods(), explainer.backend
-        for method in methods:
-            response.methods.append(_describe(method))
+            response.layers.extend(_describe_layer(layer) for layer in explainer.layers())
+        response.methods.extend(_describe(method) for method in methods)
         return response
 
+    def _read(
+        self, request: pb.ExplainRequest, model: Model, context: Any
+    ) -> "tuple[ExplainCall, _Answer]":
+        model.explainer.check_method(request.method or DEFAULT_METHOD)
+        axis = model.explainer.channel_axis
+        decoded = self._signatures.of(model).read_inputs(request)
+        (inputs,) = decoded.arrays.values()
+        call = read_call(request, model, inputs, deadline_of(context))
+        answer = _Answer(request, model, decoded.rows)
+        if read_encoding(request) == "png":
+            answer.map_axis = axis if axis is not None and inputs.ndim == 4 else 0
+        return call, answer
 
-@answering
-async def _refuse_stream(servicer: ExplainServicer, request: Any, context: Any) -> None:
-    raise UnimplementedError(
-        "ExplainStream comes with the methods that refine their answer; call Explain"
-    )
 
+class _Answer:
+    """Makes the responses to one request."""
 
-def _read_targets(
-    targets: Sequence[pb.ExplainTarget], rows: int, model: Model
-) -> NDArray[np.int64] | None:
-    """Class indices, one for all rows or one per row; None asks for each row's top class."""
-    if not targets:
-        return None
-    if len(targets) not in (1, rows):
-        raise InvalidArgumentError(
-            f"expected no target, one for all rows or one for each of the {rows} rows, "
-            f"got {len(targets)}"
+    def __init__(self, request: pb.ExplainRequest, model: Model, rows: int) -> None:
+        self._request = request
+        self._model = model
+        self._rows = rows
+        self.map_axis: int | None = None  # the axis of channels, where PNGs are wanted
+
+    def __call__(self, explained: "Explained") -> pb.ExplainResponse:
+        attributions = explained.attributions
+        datatype = datatype_of(attributions.dtype)
+        response = pb.ExplainResponse(
+            model_name=self._model.name,
+            model_version=self._model.version,
+            id=self._request.id,
+            method=explained.method,
         )
-    return np.array([_read_target(target, model) for target in targets], np.int64)
+        response.attributions.name = "attributions"
+        response.attributions.datatype = datatype
+        response.attributions.shape.extend(attributions.shape)
+        for name, value in explained.parameters.items():
+            response.parameters[name].CopyFrom(_write_parameter(value))
+        self._add_rows(response, explained)
+        if self.map_axis is None:
+            response.raw_output_contents.append(encode(attributions, datatype))
+        else:
+            _add_pngs(response, attributions, self.map_axis)
+        return response
 
-
-def _read_target(target: pb.ExplainTarget, model: Model) -> int:
-    kind = target.WhichOneof("target")
-    if kind is None:
-        raise InvalidArgumentError("a target is empty; give it an index or a label")
-    if kind == "label":
-        return _index_of_label(target.label, model)
-    classes = model.config.outputs[0].shape[-1]
-    # Where the graph leaves the number of classes open, the explainer knows it.
-    if target.index < 0 or 0 < classes <= target.index:
-        expected = f"from 0 to {classes - 1}" if classes > 0 else "0 or more"
-        raise InvalidArgumentError(
-            f"target index {target.index} is out of range for model '{model.name}'; "
-            f"expected {expected}"
+    def _add_rows(self, response: pb.ExplainResponse, explained: "Explained") -> None:
+        labels = self._model.labels
+        per_row = len(explained.targets) // self._rows
+        told = zip(
+            explained.targets.tolist(), explained.scores.tolist(), explained.reports, strict=True
         )
-    return target.index
+        for number, (target, score, reports) in enumerate(told):
+            response.rows.add(
+                target=target,
+                label=labels[target] if 0 <= target < len(labels) else "",
+                score=score,
+                reports=reports,
+                row=number // per_row,
+            )
 
 
-def _index_of_label(label: str, model: Model) -> int:
-    if not model.labels:
+def _add_pngs(
+    response: pb.ExplainResponse, attributions: NDArray[np.float32], channel_axis: int
+) -> None:
+    if channel_axis == 0 or attributions.shape[channel_axis] != 1:
         raise InvalidArgumentError(
-            f"model '{model.name}' has no labels; give the target by its index"
+            f"a PNG holds one map, and the attributions are {list(attributions.shape)}: ask for "
+            "a channel reduction, or for raw numbers"
         )
-    count = model.labels.count(label)
-    if count == 1:
-        return model.labels.index(label)
-    if count > 1:
-        raise InvalidArgumentError(
-            f"{count} classes of model '{model.name}' bear the label '{label}'; "
-            "give the target by its index"
-        )
-    nearest = difflib.get_close_matches(label, model.labels, n=1)
-    if nearest:
-        hint = f"the nearest is '{nearest[0]}'"
-    else:
-        shown = ", ".join(f"'{known}'" for known in model.labels[:_SHOWN_LABELS])
-        more = ", ..." if len(model.labels) > _SHOWN_LABELS else ""
-        hint = f"its {len(model.labels)} labels are {shown}{more}"
-    raise InvalidArgumentError(f"model '{model.name}' has no label '{label}'; {hint}")
-
-
-def _read_choice(value: int, choices: Mapping[Any, str], name: str) -> str:
-    try:
-        return choices[value]
-    except KeyError:
-        raise InvalidArgumentError(
-            f"{name} {value} is unknown; expected {', '.join(dict.fromkeys(choices.values()))}"
-        ) from None
-
-
-def _read_parameters(
-    parameters: Mapping[str, inference_pb2.InferParameter],
-) -> dict[str, bool | int | float | str]:
-    read = {}
-    for name, parameter in parameters.items():
-        kind = parameter.WhichOneof("parameter_choice")
-        if kind is None:
-            raise InvalidArgumentError(f"parameter '{name}' has no value")
-        read[name] = getattr(parameter, kind)
-    return read
+    for row, values in zip(response.rows, attributions.squeeze(channel_axis), strict=True):
+        row.png, row.minimum, row.maximum = encode_png(values)
 
 
 def _write_parameter(value: bool | int | float | str) -> inference_pb2.InferParameter:
@@ -188,7 +152,12 @@ def _write_parameter(value: bool | int | float | str) -> inference_pb2.InferPara
 
 def _describe(method: "MethodStatus") -> pb.SaliencyMethod:
     described = pb.SaliencyMethod(
-        name=method.name, paper=method.paper, available=method.available, reason=method.reason
+        name=method.name,
+        paper=method.paper,
+        available=method.available,
+        reason=method.reason,
+        forward_passes=method.forward_passes,
+        scales_with=method.scales_with,
     )
     for spec in method.parameters:
         parameter = described.parameters.add(
@@ -196,6 +165,7 @@ def _describe(method: "MethodStatus") -> pb.SaliencyMethod:
             type=spec.type,
             description=spec.description,
             default_value=_write_parameter(spec.default),
+            choices=spec.choices,
         )
         if spec.minimum is not None:
             parameter.minimum.CopyFrom(_write_parameter(spec.minimum))
@@ -204,26 +174,6 @@ def _describe(method: "MethodStatus") -> pb.SaliencyMethod:
     return described
 
 
-def _response(
-    request: pb.ExplainRequest, model: Model, explained: "Explained"
-) -> pb.ExplainResponse:
-    attributions = explained.attributions
-    datatype = datatype_of(attributions.dtype)
-    response = pb.ExplainResponse(
-        model_name=model.name,
-        model_version=model.version,
-        id=request.id,
-        method=explained.method,
-        raw_output_contents=[encode(attributions, datatype)],
-    )
-    response.attributions.name = "attributions"
-    response.attributions.datatype = datatype
-    response.attributions.shape.extend(attributions.shape)
-    for name, value in explained.parameters.items():
-        response.parameters[name].CopyFrom(_write_parameter(value))
-    for target, score, reports in zip(
-        explained.targets.tolist(), explained.scores.tolist(), explained.reports, strict=True
-    ):
-        label = model.labels[target] if target < len(model.labels) else ""
-        response.rows.add(target=target, label=label, score=score, reports=reports)
-    return response
+def _describe_layer(layer: "LayerStatus") -> pb.SpatialLayer:
+    shape = [-1 if size is None else size for size in layer.shape]
+    return pb.SpatialLayer(name=layer.name, shape=shape, is_default=layer.is_default)

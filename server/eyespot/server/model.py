@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,11 +32,12 @@ from eyespot.server.repository import VersionFolder, read_and_check_manifest, re
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
+from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import Manifest
 from eyespot.v1.tensors import DATATYPES
 
 if TYPE_CHECKING:
-    from eyespot.server.explainer import Explainer
+    from eyespot.server.explainer import Backend, Explainer
 
 Array = NDArray[np.generic]
 
@@ -45,6 +46,7 @@ Array = NDArray[np.generic]
 _EVENT_LOOP_NS = 2_000_000
 _WARM_UP_RUNS = 5
 _MEASURED_DATATYPES = ("FP16", "BF16", "FP32", "FP64", "UINT8")  # UINT8 for pixels
+_EXPLAINED_DATATYPES = ("FP32", "FP64", "UINT8")
 _logger = logging.getLogger(__name__)
 # One original at a time: reading it takes much memory, and torch's reader promises nothing
 # about threads.
@@ -189,8 +191,7 @@ class Model:
         """What answers calls for attributions.
 
         Raises:
-            NotExplainableError: the version has no original that agrees with its session.
-            ExplainUnavailableError: gradients cannot be computed in this installation.
+            NotExplainableError: explaining is off, or its inputs and outputs do not allow it.
         """
         if self._explainer is None:
             assert self._no_explainer is not None
@@ -336,33 +337,94 @@ def _load_explainer(
     config: ModelConfig,
     settings: ServerConfig,
 ) -> "tuple[Explainer | None, RequestError | None]":
-    """Loads the original and compares it with the session; without one, says why."""
+    """Prepares what explains: the original, if there is one, and the session itself."""
     name = f"model {config.name!r} version {folder.model_version}"
     if settings.explain == "off":
         return None, NotExplainableError(f"{name}: the server was started with explain off")
-    if manifest is None or not folder.original_path.exists():
-        return None, NotExplainableError(
-            f"{name} has no original.pt2: only what Eyespot exported can be explained"
-        )
-    if len(config.inputs) != 1:
-        return None, NotExplainableError(f"{name} has {len(config.inputs)} inputs, expected 1")
-    from eyespot.server.explainer import Explainer
+    reason = _unfit_for_explaining(config)
+    if reason:
+        return None, NotExplainableError(f"{name} {reason}")
+    from eyespot.server.explainer import Explainer, SessionScorer
 
-    def logits_of(inputs: Array) -> Array:
+    def run(inputs: Array) -> Array:
         return session.run({config.inputs[0].name: inputs}, [config.outputs[0].name])[
             config.outputs[0].name
         ]
 
+    scorer = SessionScorer(
+        run,
+        output_shape=config.outputs[0].shape[1:],
+        channel_axis=_channel_axis(manifest, config),
+        max_rows=config.max_batch_size,
+    )
+    backend, no_backend = _load_original(folder, manifest, run, settings, name)
+    row_shape = config.inputs[0].shape[1:]
+    explainer = Explainer(
+        config.name,
+        backend=backend,
+        scorer=scorer,
+        no_backend=no_backend,
+        row_shape=None if -1 in row_shape else tuple(row_shape),
+    )
+    return explainer, None
+
+
+def _load_original(
+    folder: VersionFolder,
+    manifest: Manifest | None,
+    logits_of: Callable[[Array], Array],
+    settings: ServerConfig,
+    name: str,
+) -> "tuple[Backend | None, RequestError | None]":
+    """Loads the original and compares it with the session; without one, says why."""
+    if manifest is None or not folder.original_path.exists():
+        return None, NotExplainableError(
+            f"{name} has no original.pt2: only what Eyespot exported can be differentiated"
+        )
+    from eyespot.server.explainer import load_original, verify_original
+
     try:
         with _original_lock:
-            explainer = Explainer.load(
-                folder.original_path, manifest, num_threads=settings.explain_threads
+            backend = load_original(
+                folder.original_path,
+                manifest,
+                num_threads=settings.explain_threads,
+                memory_mib=settings.explain_memory_mib,
             )
-            explainer.verify(logits_of)
+            verify_original(backend, manifest, logits_of)
     except RequestError as error:
-        _logger.warning("%s serves without saliency: %s", name, error)
+        _logger.warning("%s serves without gradients: %s", name, error)
         return None, error
     except Exception as error:
-        _logger.exception("%s serves without saliency", name)
+        _logger.exception("%s serves without gradients", name)
         return None, NotExplainableError(f"{name}: its original could not be loaded: {error}")
-    return explainer, None
+    return backend, None
+
+
+def _unfit_for_explaining(config: ModelConfig) -> str:
+    """Why the scores of a graph cannot be explained; empty when they can."""
+    if len(config.inputs) != 1:
+        return f"has {len(config.inputs)} inputs, expected 1"
+    given, output = config.inputs[0], config.outputs[0]
+    if not config.max_batch_size:
+        return "has no batch dimension, so no rows to explain"
+    if given.datatype not in _EXPLAINED_DATATYPES:
+        return f"takes {given.datatype}, expected one of {', '.join(_EXPLAINED_DATATYPES)}"
+    classes = output.shape[{2: 1, 3: 2, 4: 1}.get(len(output.shape), 0)]
+    if output.datatype != "FP32" or len(output.shape) not in (2, 3, 4) or classes < 1:
+        return (
+            f"gives {output.datatype} {list(output.shape)}, expected FP32 of a known number of "
+            "classes: (batch, classes), (batch, steps, classes) or (batch, classes, height, width)"
+        )
+    return ""
+
+
+def _channel_axis(manifest: Manifest | None, config: ModelConfig) -> int | None:
+    """Of the first input; without a manifest, as config.pbtxt says, in doubt as in PyTorch."""
+    if manifest is not None:
+        return manifest.channel_axis
+    if len(config.inputs[0].shape) != 4:
+        return None
+    message = model_config_pb2.ModelConfig.FromString(config.serialized)
+    is_last = message.input and message.input[0].format == model_config_pb2.ModelInput.FORMAT_NHWC
+    return 3 if is_last else 1

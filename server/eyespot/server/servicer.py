@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from eyespot.server.answering import answering, checked, request_error
 from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.decoding import RequestedOutput, Signature, write_part
+from eyespot.server.decoding import SALIENCY_OUTPUT, RequestedOutput, Signature, write_part
 from eyespot.server.errors import UnimplementedError
+from eyespot.server.explain_decoding import read_output
 from eyespot.server.loader import Loader
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
@@ -208,31 +209,53 @@ class InferenceServicer:
         model = self._dataplane.model(request.model_name, request.model_version)
         signature = self._signatures.of(model)
         decoded = signature.read_inputs(request)
-        requested = signature.read_outputs(request.outputs)
-        call = InferCall(
-            decoded.arrays,
-            decoded.rows,
-            decoded.key,
-            deadline_of(context),
-            decoded.priority,
-            decoded.timeout,
-        )
-        outputs = await model.infer(call)
+        wanted, saliency = signature.split_outputs(request.outputs)
+        requested = signature.read_outputs(wanted) if wanted or saliency is None else ()
+        deadline = deadline_of(context)
+        explain_call = None
+        if saliency is not None:  # what is wrong with it is told before anything runs
+            explainer = model.explainer
+            (inputs,) = decoded.arrays.values()
+            explain_call = read_output(saliency, model, inputs, deadline)
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=model.version, id=request.id
         )
-        for output in requested:
-            array, datatype = outputs[output.name], signature.output_datatypes[output.name]
-            if output.classification:
-                array, datatype = _classes(model, output, array), "BYTES"
-            told = response.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
-            raw = encode(array, datatype)
-            if output.part is not None:
-                self._shared_memory.write(output.part, raw)
-                write_part(told.parameters, replace(output.part, byte_size=len(raw)))
-                raw = b""  # clients count the outputs by this list
-            response.raw_output_contents.append(raw)
+        if requested:
+            call = InferCall(
+                decoded.arrays,
+                decoded.rows,
+                decoded.key,
+                deadline,
+                decoded.priority,
+                decoded.timeout,
+            )
+            outputs = await model.infer(call)
+            for output in requested:
+                datatype = signature.output_datatypes[output.name]
+                self._add_output(response, model, output, outputs[output.name], datatype)
+        if explain_call is not None:
+            explained = await explainer.explain(explain_call)
+            output = RequestedOutput(SALIENCY_OUTPUT)
+            self._add_output(response, model, output, explained.attributions, "FP32")
         return response
+
+    def _add_output(
+        self,
+        response: pb.ModelInferResponse,
+        model: Model,
+        output: RequestedOutput,
+        array: NDArray[np.generic],
+        datatype: str,
+    ) -> None:
+        if output.classification:
+            array, datatype = _classes(model, output, array), "BYTES"
+        told = response.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
+        raw = encode(array, datatype)
+        if output.part is not None:
+            self._shared_memory.write(output.part, raw)
+            write_part(told.parameters, replace(output.part, byte_size=len(raw)))
+            raw = b""  # clients count the outputs by this list
+        response.raw_output_contents.append(raw)
 
 
 def deadline_of(context: Any) -> float | None:

@@ -61,7 +61,7 @@ def print_maps(table: LayerTable) -> None:
                 layer.kind,
                 shape_text(layer.output_shape[1:]),
                 _field_text(layer),
-                "default" if layer is table.last_map else "",
+                "default" if layer.node == table.default_map else "",
             )
             for layer in table.maps
         ],
@@ -71,7 +71,9 @@ def print_maps(table: LayerTable) -> None:
 def table_json(table: LayerTable, *, only_maps: bool = False) -> object:
     """Give a table as JSON will hold it; or its maps alone."""
     if only_maps:
-        return [{**vars(layer), "is_default": layer is table.last_map} for layer in table.maps]
+        return [
+            {**vars(layer), "is_default": layer.node == table.default_map} for layer in table.maps
+        ]
     last, lost = table.last_map, table.undefined_from
     return {
         **vars(table),

@@ -23,6 +23,7 @@ from eyespot.client.segmentation import ClassShare, Segmentation
 from eyespot.client.values import (
     Classification,
     Duration,
+    ExplainTarget,
     InferResult,
     MethodDescription,
     ModelConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "ClientError",
     "DeadlineExceededError",
     "Duration",
+    "ExplainTarget",
     "Explanation",
     "EyespotError",
     "FailedPreconditionError",

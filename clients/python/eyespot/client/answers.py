@@ -212,6 +212,8 @@ def read_methods(response: explain_pb2.ListMethodsResponse) -> list[MethodDescri
             reason=method.reason,
             backend=response.backend,
             parameters=tuple(_parameter_description(each) for each in method.parameters),
+            forward_passes=method.forward_passes,
+            scales_with=method.scales_with,
         )
         for method in response.methods
     ]
@@ -261,4 +263,5 @@ def _parameter_description(message: explain_pb2.MethodParameter) -> ParameterDes
         default=_parameter(message.default_value),
         minimum=_parameter(message.minimum),
         maximum=_parameter(message.maximum),
+        choices=tuple(message.choices),
     )

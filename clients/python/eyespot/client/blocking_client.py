@@ -198,6 +198,7 @@ class Client:
         *,
         method: str = "saliency",
         target: Target | Sequence[Target] | None = None,
+        top_k: int = 1,
         score: str = "logit",
         channel_reduction: str = "max",
         parameters: Mapping[str, Parameter] | None = None,
@@ -207,11 +208,14 @@ class Client:
         """Show which pixels of each picture made the model say so.
 
         Args:
-            model_name: A model that was exported with its original.
+            model_name: A model that was exported with its original; "occlusion" and
+                "rise" need none.
             images: As in `classify`.
             method: A name from `list_methods`.
-            target: Class index or label to explain: one for all pictures, or one for
+            target: Class index, label or ExplainTarget: one for all pictures, or one for
                 each; None explains each picture's top class.
+            top_k: How many of each picture's top classes are explained, at little more
+                than the cost of one; those of one picture stand together in the answer.
             score: What is differentiated: "logit", "probability" (softmax),
                 "binary_logit" (the class against all others) or "binary_probability".
             channel_reduction: "max" (largest magnitude), "mean" (signed) or "none".
@@ -225,6 +229,7 @@ class Client:
                 images,
                 method=method,
                 target=target,
+                top_k=top_k,
                 score=score,
                 channel_reduction=channel_reduction,
                 parameters=parameters,

@@ -140,6 +140,7 @@ def read_explanations(
     """Read the answer for the rows of one request, which were `inputs`."""
     attributions = read_attributions(response)  # (B, ...) in the input's axis order
     axis = channel_axis(inputs, config)
+    per_row = len(response.rows) // len(inputs)
     maps = [_as_map(row, axis, is_reduced=channel_reduction != "none") for row in attributions]
     return [
         Explanation(
@@ -153,7 +154,7 @@ def read_explanations(
             method=response.method,
             channel_reduction=channel_reduction,
             score_name=score_name,
-            pixels=read_pixels(inputs[number], axis),
+            pixels=read_pixels(inputs[number // per_row], axis),
             preprocessing=config.preprocessing,
         )
         for number, row in enumerate(response.rows)

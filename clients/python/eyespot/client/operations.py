@@ -175,6 +175,7 @@ class Operations:
         *,
         method: str,
         target: Target | Sequence[Target] | None,
+        top_k: int,
         score: str,
         channel_reduction: str,
         parameters: Mapping[str, Parameter] | None,
@@ -192,6 +193,10 @@ class Operations:
                 f"target is one for all rows or one per row: found {len(targets)} "
                 f"for {len(rows)} rows"
             )
+        if top_k < 1 or (top_k > 1 and targets):
+            raise ClientError(
+                f"top_k is 1 or more, and more than 1 only without a target: found {top_k}"
+            )
         explanations: list[Explanation] = []
         for batch in _batches(rows, config):
             array = yield Work(batch.load)
@@ -201,6 +206,7 @@ class Operations:
                 model_version=model_version,
                 method=method,
                 targets=requests.targets_of_rows(targets, batch.start, batch.stop),
+                top_k=top_k,
                 score=score,
                 channel_reduction=channel_reduction,
                 parameters=parameters or {},

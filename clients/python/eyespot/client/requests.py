@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from eyespot.client.errors import ClientError
-from eyespot.client.values import ModelMetadata, Parameter, TensorMetadata
+from eyespot.client.values import ExplainTarget, ModelMetadata, Parameter, TensorMetadata
 from eyespot.v1 import explain_pb2, inference_pb2, tensors
 from eyespot.v1.tensors import Array
 
-Target: TypeAlias = int | str
+Target: TypeAlias = int | str | ExplainTarget
 SCORES = ("logit", "probability", "binary_logit", "binary_probability")
 CHANNEL_REDUCTIONS = ("max", "mean", "none")
 
@@ -61,6 +61,7 @@ def explain_request(
     model_version: str,
     method: str,
     targets: Sequence[Target],
+    top_k: int,
     score: str,
     channel_reduction: str,
     parameters: Mapping[str, Parameter],
@@ -74,6 +75,7 @@ def explain_request(
         method=method,
         parameters={name: _parameter(name, value) for name, value in parameters.items()},
         targets=[_target(target) for target in targets],
+        targets_per_row=top_k,
         channel_reduction=f"CHANNEL_REDUCTION_{channel_reduction.upper()}",
         score=f"SCORE_{score.upper()}",
     )
@@ -85,7 +87,7 @@ def as_targets(target: Target | Sequence[Target] | None) -> list[Target]:
     """No target, one for all rows, or one per row."""
     if target is None:
         return []
-    if isinstance(target, str) or not isinstance(target, Sequence | np.ndarray):
+    if isinstance(target, str | ExplainTarget) or not isinstance(target, Sequence | np.ndarray):
         return [target]
     return list(target)
 
@@ -135,13 +137,34 @@ def _check_choice(argument: str, found: str, choices: Sequence[str]) -> None:
 
 
 def _target(target: Target) -> explain_pb2.ExplainTarget:
+    if not isinstance(target, ExplainTarget):
+        return explain_pb2.ExplainTarget(**_class("", target))
+    message = explain_pb2.ExplainTarget(step=target.step)
+    if target.target is not None:
+        message.MergeFrom(explain_pb2.ExplainTarget(**_class("", target.target)))
+    if target.against is not None:
+        message.MergeFrom(explain_pb2.ExplainTarget(**_class("against_", target.against)))
+    if target.region is not None:
+        region = np.asarray(target.region)
+        if region.ndim != 2 or region.dtype != np.bool_:
+            raise ClientError(
+                f"a region is a bool array (H, W), found {region.dtype} of shape {region.shape}"
+            )
+        message.region, message.region_shape[:] = region.tobytes(), region.shape
+    if target.embedding is not None:
+        message.embedding.extend(np.asarray(target.embedding, np.float32).ravel().tolist())
+    return message
+
+
+def _class(prefix: str, target: int | str) -> dict[str, Any]:
+    """The field that a class goes into, by its index or its label."""
     if isinstance(target, str):
-        return explain_pb2.ExplainTarget(label=target)
+        return {f"{prefix}label": target}
     if isinstance(target, bool) or not isinstance(target, int | np.integer):
         raise ClientError(
             f"a target is a class index (int) or a label (str), found {type(target).__name__}"
         )
-    return explain_pb2.ExplainTarget(index=int(target))
+    return {f"{prefix}index": int(target)}
 
 
 def _parameter(name: str, value: Parameter) -> inference_pb2.InferParameter:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
@@ -150,6 +153,27 @@ class ModelStatistics:
         return self.inference_count / self.execution_count if self.execution_count else 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class ExplainTarget:
+    """What is explained of a picture, where a class alone does not say it.
+
+    Attributes:
+        target: Class index or label; None is the picture's top class.
+        against: Index or label of a class whose score is subtracted: why not this one?
+        step: Of a model that answers a sequence; None is the mean of all steps.
+        region: (H, W) of a model that answers a map: true where it is meant; None is
+            where the class is predicted.
+        embedding: A vector to which the answer's similarity is explained, in place of
+            a class.
+    """
+
+    target: int | str | None = None
+    against: int | str | None = None
+    step: int | None = None
+    region: NDArray[np.bool_] | None = None
+    embedding: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True)
 class ParameterDescription:
     """One parameter of a method; None where there is no default or bound."""
@@ -160,6 +184,7 @@ class ParameterDescription:
     default: Parameter | None
     minimum: Parameter | None
     maximum: Parameter | None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +195,8 @@ class MethodDescription:
         paper: Authors and year.
         reason: Why it is not available.
         backend: What computes its gradients.
+        forward_passes: What a picture costs with the defaults; 0 where it is not known.
+        scales_with: The parameter that the cost is proportional to, if there is one.
     """
 
     name: str
@@ -178,3 +205,5 @@ class MethodDescription:
     reason: str
     backend: str
     parameters: tuple[ParameterDescription, ...]
+    forward_passes: float = 0.0
+    scales_with: str = ""

@@ -1,0 +1,310 @@
+"""The explainer: bounded queues and a thread of its own, so that inference stays responsive.
+
+What can be known to be wrong is told before queueing. The thread takes one step of a method
+at a time, and in turn for all that run: who asks for much keeps nobody waiting for long.
+Between two steps it is seen whether anyone still waits for the answer.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from eyespot.saliency import (
+    TOP_CLASS,
+    ArgumentError,
+    Backend,
+    MemoryBoundError,
+    Method,
+    Objective,
+    Scorer,
+    Targets,
+    UnavailableMethodError,
+    check_reduction,
+    class_count,
+    find_method,
+)
+from eyespot.server.batcher import Batcher, Clock, Outcome
+from eyespot.server.errors import (
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotExplainableError,
+    RequestError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from eyespot.server.explainer.call import (
+    ExplainCall,
+    Explained,
+    Job,
+    join_answers,
+    join_jobs,
+)
+from eyespot.server.explainer.methods import (
+    LayerStatus,
+    MethodStatus,
+    list_layers,
+    list_methods,
+)
+
+# Calls of stepwise methods that take turns; more wait.
+_STEPWISE_AT_ONCE = 4
+
+
+class Explainer:
+    """Explains one model version.
+
+    Args:
+        name: of the model, for its thread.
+        backend: computes gradients; None where there is no original.
+        scorer: computes scores for methods that need no gradients; the backend unless given.
+        no_backend: why there is no backend.
+        row_shape: of the input, where it is known: costs are told for it.
+        max_queue_size: most calls that wait; more are refused.
+        max_batch_size: most rows that are differentiated at once; larger calls go in parts.
+        clock: the event loop's unless given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        backend: Backend | None = None,
+        scorer: Scorer | None = None,
+        no_backend: RequestError | None = None,
+        row_shape: tuple[int, ...] | None = None,
+        max_queue_size: int = 64,
+        max_batch_size: int = 8,
+        clock: Clock | None = None,
+    ) -> None:
+        self._backend = backend
+        self._scorer = scorer
+        self._no_backend = no_backend
+        self._row_shape = row_shape
+        self._max_batch_size = max_batch_size
+        self._clock = clock
+        self._is_closed = False
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"explain-{name}")
+        self._quick, self._stepwise = (
+            Batcher[Job, Explained](
+                self._execute,
+                max_batch_size=max_batch_size,
+                max_queue_size=max_queue_size,
+                instances=instances,
+                clock=clock,
+            )
+            for instances in (1, _STEPWISE_AT_ONCE)
+        )
+
+    @property
+    def queue_size(self) -> int:
+        """How many calls wait now."""
+        return self._quick.queue_size + self._stepwise.queue_size
+
+    @property
+    def backend(self) -> str:
+        """What computes, such as "torch"."""
+        computing = self._backend or self._scorer
+        return "" if computing is None else computing.name
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Of the input, counted with the rows' axis."""
+        computing = self._backend or self._scorer
+        return None if computing is None else computing.channel_axis
+
+    def methods(self) -> tuple[MethodStatus, ...]:
+        """Every method, and whether it works for this model version."""
+        return list_methods(
+            self._backend,
+            self._scorer,
+            row_shape=self._row_shape,
+            no_backend=str(self._no_backend),
+        )
+
+    def layers(self) -> Sequence[LayerStatus]:
+        """The layers that a method may be asked about."""
+        return list_layers(self._backend)
+
+    def check_method(self, name: str) -> None:
+        """Check that a method works for this model version, whatever is asked of it.
+
+        Raises:
+            InvalidArgumentError: there is no such method.
+            NotExplainableError, ExplainUnavailableError: it does not work, and why.
+        """
+        try:
+            method = find_method(name)
+            method.check_backend(self._computing(method))
+        except ArgumentError as error:
+            raise InvalidArgumentError(str(error)) from error
+        except UnavailableMethodError as error:
+            raise NotExplainableError(str(error)) from error
+
+    async def explain(self, call: ExplainCall) -> Explained:
+        """Attribute each row's scores of its targets to the row's elements.
+
+        Raises:
+            InvalidArgumentError: method, parameter, score, target, reduction or values are
+                impossible.
+            NotExplainableError: the network does not allow the method.
+            ResourceExhaustedError: one row takes more memory than is allowed.
+            QueueFullError, DeadlineExceededError, DrainingError: as the batcher.
+        """
+        job = self._check(call)
+        rows = len(job.inputs)
+        size = rows if job.method.is_stepwise else self._max_batch_size
+        parts = [
+            await self._submit(job.rows(start, min(start + size, rows)))
+            for start in range(0, rows, size)
+        ]
+        return join_answers(parts)
+
+    async def explain_in_steps(
+        self, call: ExplainCall
+    ) -> AsyncGenerator[tuple[float, Explained], None]:
+        """The same with every step of the method: its progress, and what is known by then.
+
+        A step that was not taken before the next one came is passed over.
+        """
+        latest: asyncio.Queue[tuple[float, Explained]] = asyncio.Queue(1)
+
+        def listen(progress: float, explained: Explained) -> None:
+            if latest.full():
+                latest.get_nowait()
+            latest.put_nowait((progress, explained))
+
+        job = replace(self._check(call), listener=listen)
+        answer = asyncio.create_task(self._submit(job))
+        try:
+            while not answer.done():
+                step = asyncio.create_task(latest.get())
+                await asyncio.wait((answer, step), return_when=asyncio.FIRST_COMPLETED)
+                if step.done():
+                    yield step.result()
+                else:
+                    step.cancel()
+            yield 1.0, await answer
+        finally:
+            answer.cancel()
+
+    async def drain(self) -> None:
+        """Admit nothing more, and return when all that was admitted has its answer."""
+        await asyncio.gather(self._quick.drain(), self._stepwise.drain())
+
+    def close(self) -> None:
+        """Let go of the thread; what runs ends with the step that it is in."""
+        self._is_closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self, call: ExplainCall) -> Job:
+        rows = len(call.inputs)
+        if rows < 1:
+            raise InvalidArgumentError("there is no row to explain: send one or more")
+        if call.inputs.dtype.kind == "f" and not np.isfinite(call.inputs).all():
+            raise InvalidArgumentError(
+                "the input holds NaN or infinite values, where no gradient means anything"
+            )
+        try:
+            method = find_method(call.method)
+            computing = self._computing(method)
+            parameters = method.complete(call.parameters)
+            check_reduction(call.channel_reduction, computing.channel_axis)
+            objective = Objective(_targets_of_rows(call, rows, computing), call.score)
+            method.check(computing, objective, parameters, rows=rows)
+            computing.rows_at_once(call.inputs.shape[1:])
+        except ArgumentError as error:
+            raise InvalidArgumentError(str(error)) from error
+        except UnavailableMethodError as error:
+            raise NotExplainableError(str(error)) from error
+        except MemoryBoundError as error:
+            raise ResourceExhaustedError(str(error)) from error
+        return Job(
+            method=method,
+            inputs=call.inputs,
+            objective=objective,
+            parameters=parameters,
+            channel_reduction=call.channel_reduction,
+            deadline=call.deadline,
+        )
+
+    def _computing(self, method: Method) -> Backend | Scorer:
+        """What computes for a method: the session where no gradients are needed."""
+        computing = self._backend if method.needs_gradients else self._scorer or self._backend
+        if computing is None:
+            assert self._no_backend is not None
+            # A new one each time: an exception that is raised again grows its trace.
+            raise type(self._no_backend)(str(self._no_backend))
+        return computing
+
+    async def _submit(self, job: Job) -> Explained:
+        batcher = self._stepwise if job.method.is_stepwise else self._quick
+        try:
+            outcome: Outcome[Explained] = await batcher.submit(
+                job,
+                rows=min(len(job.inputs), self._max_batch_size),
+                key=job.key,
+                deadline=job.deadline,
+            )
+        except asyncio.CancelledError:
+            job.caller.is_gone = True
+            raise
+        return replace(outcome.result, queue_ns=outcome.queue_ns, compute_ns=outcome.compute_ns)
+
+    async def _execute(self, jobs: Sequence[Job]) -> Sequence[Explained]:
+        """Explain a batch of jobs of one key, step by step."""
+        loop = asyncio.get_running_loop()
+        first = jobs[0]
+        batch = join_jobs(jobs)
+        computing = self._computing(first.method)
+        steps = first.method.attribute(
+            computing, batch.inputs, batch.objective, parameters=first.parameters
+        )
+        while True:
+            progress, results = await loop.run_in_executor(
+                self._threads, batch.take_step, steps, computing.channel_axis
+            )
+            if progress >= 1:
+                return results
+            for job, result in zip(jobs, results, strict=False):  # none where nobody listens
+                assert job.listener is not None
+                job.listener(progress, result)
+            self._check_is_wanted(jobs, self._clock or loop, progress)
+
+    def _check_is_wanted(self, jobs: Sequence[Job], clock: Clock, progress: float) -> None:
+        if self._is_closed:
+            raise UnavailableError("the model was taken away before the request had its answer")
+        now = clock.time()
+        is_wanted = any(
+            not job.caller.is_gone and (job.deadline is None or now < job.deadline) for job in jobs
+        )
+        if not is_wanted:
+            raise DeadlineExceededError(
+                f"nobody waits for the answer any more; {progress:.0%} of it was computed"
+            )
+
+
+def _targets_of_rows(call: ExplainCall, rows: int, computing: Scorer) -> Targets:
+    """The targets of each row, where those of all rows or none were given."""
+    count = call.targets_per_row
+    classes = class_count(computing.output_shape)
+    if not 1 <= count <= classes:
+        raise InvalidArgumentError(
+            f"targets_per_row is {count}, expected 1 to {classes}, the number of classes"
+        )
+    targets = call.targets
+    if targets is None:
+        return Targets(np.tile(TOP_CLASS - np.arange(count), rows))
+    is_class_named = targets.embeddings is None
+    if is_class_named and (targets.classes < TOP_CLASS).any():
+        raise InvalidArgumentError(
+            f"target {targets.classes.min()} is out of range: expected 0 to {classes - 1}"
+        )
+    if len(targets) == count and rows > 1:
+        return targets.take(np.tile(np.arange(count), rows))
+    if len(targets) != count * rows:
+        many = "one target" if count == 1 else f"{count} targets"
+        raise InvalidArgumentError(f"expected {many} for each of {rows} rows, found {len(targets)}")
+    return targets

@@ -1,0 +1,143 @@
+"""The methods against captum on published architectures, at 64 x 64 and with random weights."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import (
+    Deconvolution,
+    DeepLift,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerGradCam,
+    Occlusion,
+    Saliency,
+)
+from torch.nn import functional as F  # noqa: N812
+
+from eyespot.exporter.capture import capture as capture_program
+from eyespot.exporter.capture import find_gradient_node
+from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.zoo import create_model
+
+pytestmark = pytest.mark.giant
+
+SIZE, CLASSES = 64, [3, 8]
+# What captum hooks for Grad-CAM, and the node that holds the same.
+LAYERS = {
+    "vgg16": (lambda network: network.features[29], ""),
+    "resnet18": (lambda network: network.layer4, ""),
+    "googlenet": (lambda network: network.inception5b, ""),
+    "densenet121": (lambda network: network.features.norm5, "batch_norm_120"),
+    "mobilenet_v2": (lambda network: network.features[18], ""),
+}
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def network(request):
+    torch.manual_seed(0)
+    module = create_model(request.param, num_classes=10, input_size=SIZE).eval()
+    for part in module.modules():  # maps that reach the end, where random weights let them fade
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = None
+            part.train()
+    with torch.no_grad():
+        module(torch.randn(8, 3, SIZE, SIZE))
+    program = capture_program(module.eval(), torch.zeros(1, 3, SIZE, SIZE))
+    backend = TorchBackend(program, gradient_node=find_gradient_node(program))
+    return request.param, module, backend
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)
+
+
+def quietly(function):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # captum's, about its hooks
+        return function().detach().numpy()
+
+
+def assert_equal(found, expected):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+
+def leaf(x):
+    return torch.from_numpy(x.copy()).requires_grad_()
+
+
+def test_gradients(network, explain, x):
+    _, module, backend = network
+    for name, attribute in (
+        ("saliency", lambda: Saliency(module).attribute(leaf(x), target=CLASSES, abs=False)),
+        ("input_x_gradient", lambda: InputXGradient(module).attribute(leaf(x), target=CLASSES)),
+    ):
+        assert_equal(explain(name, backend, x, CLASSES).attributions, quietly(attribute))
+
+
+def test_integrated_gradients(network, explain, x):
+    _, module, backend = network
+    found = explain("integrated_gradients", backend, x, CLASSES, n_steps=8)
+    expected = quietly(
+        lambda: IntegratedGradients(module).attribute(leaf(x), target=CLASSES, n_steps=8)
+    )
+    assert_equal(found.attributions, expected)
+
+
+def test_occlusion(network, explain, x):
+    _, module, backend = network
+    found = explain("occlusion", backend, x, CLASSES, window=24, stride=20)
+    expected = quietly(
+        lambda: Occlusion(module).attribute(
+            leaf(x), (3, 24, 24), strides=(3, 20, 20), target=CLASSES
+        )
+    )
+    # Differences of scores: what is 1e-7 of a score may be more of a difference.
+    scale = np.abs(expected).max() + np.abs(found.scores).max()
+    np.testing.assert_allclose(
+        np.repeat(found.attributions, 3, 1), expected, rtol=0, atol=1e-5 * scale
+    )
+
+
+def test_grad_cam(network, explain, x):
+    name, module, backend = network
+    hooked, layer = LAYERS[name]
+    found = explain("grad_cam", backend, x, CLASSES, layer=layer)
+    expected = quietly(
+        lambda: LayerGradCam(module, hooked(module)).attribute(
+            leaf(x), target=CLASSES, relu_attributions=True
+        )
+    )
+    enlarged = F.interpolate(torch.from_numpy(expected), size=(SIZE, SIZE), mode="bilinear")
+    assert_equal(found.attributions, enlarged.numpy())
+
+
+def test_rectifiers(network, explain, x):
+    name, module, backend = network
+    for method, reference in (("guided_backprop", GuidedBackprop), ("deconvnet", Deconvolution)):
+        found = explain(method, backend, x, CLASSES).attributions
+        expected = quietly(
+            lambda reference=reference: reference(module).attribute(leaf(x), target=CLASSES)
+        )
+        if name in ("vgg16", "resnet18"):
+            assert_equal(found, expected)
+        else:  # functional and capped rectifiers, which module hooks miss
+            assert np.abs(found - expected).max() > 0.05 * np.abs(expected).max()
+
+
+def test_deep_lift(network, explain, x):
+    name, module, backend = network
+    found = explain("deep_lift", backend, x, CLASSES)
+    at_nothing = backend.scores(np.zeros_like(x))[[0, 1], CLASSES]
+    total = found.attributions.reshape(2, -1).sum(1)
+    scale = np.abs(found.attributions).sum()
+    np.testing.assert_allclose(total, found.scores - at_nothing, atol=1e-5 * scale)
+    if name == "vgg16":
+        expected = quietly(lambda: DeepLift(module).attribute(leaf(x), target=CLASSES))
+        assert_equal(found.attributions, expected)
