@@ -18,7 +18,9 @@ def _model(name, version):
         drained.append((name, version))
 
     drained: list[tuple[str, str]] = []
-    return SimpleNamespace(name=name, version=version, drain=drain, drained=drained)
+    return SimpleNamespace(
+        name=name, version=version, drain=drain, drained=drained, is_complete=True
+    )
 
 
 def test_latest_is_the_highest_number_in_whatever_order_they_load():
@@ -42,6 +44,18 @@ def test_ready_only_when_nothing_is_loading():
     assert dataplane.is_ready
     assert dataplane.is_model_ready("net")
     assert dataplane.index() == [IndexEntry("net", "1", ModelState.READY)]
+
+
+def test_not_ready_before_it_is_known_what_explains_a_model():
+    dataplane = Dataplane()
+    model = _model("net", "1")
+    model.is_complete = False
+    dataplane.add(model)
+    dataplane.expect_no_more()
+    assert dataplane.is_model_ready("net")
+    assert not dataplane.is_ready
+    model.is_complete = True
+    assert dataplane.is_ready
 
 
 def test_unavailable_models_tell_their_reason():

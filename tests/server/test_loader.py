@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import weakref
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.server.tiny import BATCHING, affine, infer_request, status_of
+from tests.server.tiny import BATCHING, Client, affine, infer_request, status_of
 
+from eyespot.server import loader as loader_module
 from eyespot.server.app import Server
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
+from eyespot.v1 import explain_pb2
 from eyespot.v1 import inference_pb2 as pb
 
 ROW = np.float32([[1, 2, 3, 4]])
@@ -310,3 +313,41 @@ async def test_an_answer_names_the_version_that_gave_it(repository, serving):
         await load(client, "net")
         response = await client.inference.ModelInfer(infer_request("net", x=ROW))
     assert response.model_version == "3"
+
+
+async def test_a_model_answers_before_it_can_be_explained(repository, monkeypatch):
+    repository.add("net", affine())
+    may_go_on = threading.Event()
+    load = loader_module.load_explainer
+
+    def held(loaded, settings):
+        assert may_go_on.wait(60)
+        return load(loaded, settings)
+
+    monkeypatch.setattr(loader_module, "load_explainer", held)
+    server = Server(ServerConfig(repository=repository.path, port=0))
+    await server.start()
+    loading = asyncio.ensure_future(server.load())
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            client = Client(channel, server.address)
+            while not server.dataplane.is_model_ready("net"):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.001)
+            assert await first(client) == 3.0
+            code, told = await status_of(
+                client.explain.Explain(explain_pb2.ExplainRequest(model_name="net"))
+            )
+            assert code is grpc.StatusCode.UNAVAILABLE
+            assert "is being loaded" in told
+            ready = pb.ServerReadyRequest()
+            assert not (await client.inference.ServerReady(ready)).ready
+            may_go_on.set()
+            await loading
+            assert (await client.inference.ServerReady(ready)).ready
+            code, _ = await status_of(
+                client.explain.Explain(explain_pb2.ExplainRequest(model_name="net"))
+            )
+            assert code is not grpc.StatusCode.UNAVAILABLE
+    finally:
+        may_go_on.set()
+        await server.stop()

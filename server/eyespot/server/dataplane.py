@@ -110,11 +110,12 @@ class Dataplane:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model has loaded, or is known to be unavailable."""
+        """Whether every model has loaded, with what explains it, or is known to be unavailable."""
         return (
             self._has_scanned
             and not self.is_draining
             and all(entry.state is not ModelState.LOADING for entry in self._entries.values())
+            and all(model.is_complete for model in self._models.values())
         )
 
     @property

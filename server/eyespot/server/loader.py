@@ -13,11 +13,18 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.dataplane import Dataplane
-from eyespot.server.errors import LoadError, ModelNotFoundError, RepositoryError, StartError
+from eyespot.server.errors import (
+    LoadError,
+    ModelNotFoundError,
+    RepositoryError,
+    RequestError,
+    StartError,
+)
+from eyespot.server.explainer_loading import load_explainer
 from eyespot.server.model import LoadedVersion, Model, load_version
 from eyespot.server.repository import (
     BrokenModel,
@@ -27,6 +34,9 @@ from eyespot.server.repository import (
     scan_model,
     suggest_repository,
 )
+
+if TYPE_CHECKING:
+    from eyespot.server.explainer import Explainer
 
 ResultT = TypeVar("ResultT")
 
@@ -218,7 +228,8 @@ class Loader:
     async def _load_at_start(self, folder: VersionFolder) -> None:
         outcome = await self._try(folder)
         if isinstance(outcome, LoadedVersion):
-            await self._take_up(outcome)
+            model = await self._take_up(outcome)
+            model.take_explainer(await self._explainer_of(outcome))
         else:
             self._mark_unavailable(outcome)
 
@@ -227,21 +238,30 @@ class Loader:
     ) -> None:
         """Sends calls to the new versions, and retires the old ones."""
         for version in loaded:
-            await self._take_up(version)
+            # First, so that explaining never pauses: the old version explains meanwhile.
+            explainer = await self._explainer_of(version)
+            model = await self._take_up(version)
+            model.take_explainer(explainer)
         for each in broken:
             self._retire(self._dataplane.remove(name, each.model_version, reason=each.reason))
             self._mark_unavailable(each)
-        kept = {version.version for version in loaded} | {each.model_version for each in broken}
+        kept = {version.folder.model_version for version in loaded} | {
+            each.model_version for each in broken
+        }
         for number in self._dataplane.versions(name):
             if number not in kept:
                 self._retire(self._dataplane.remove(name, number, reason=""))
         await self._on_change(name)
 
-    async def _take_up(self, loaded: LoadedVersion) -> None:
+    async def _explainer_of(self, loaded: LoadedVersion) -> "Explainer | RequestError":
+        return await self._in_thread(partial(load_explainer, loaded, self._settings))
+
+    async def _take_up(self, loaded: LoadedVersion) -> Model:
         model = Model(loaded, self._settings)
         self._retire(self._dataplane.add(model))
         await self._on_change(model.name)
         _logger.info("model %s version %s is ready", model.name, model.version)
+        return model
 
     async def _try_all(
         self, found: Sequence[VersionFolder | BrokenModel]

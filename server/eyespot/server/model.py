@@ -1,14 +1,13 @@
 """One served model version: its session behind its batcher, and its explainer if it has one.
 
-`load_version` does all that blocks (hashing, the session, the warm-up, the original) and
-may run in any thread; `Model` is made from the result on the event loop and lives there.
+`load_version` does all that blocks (hashing, the session, the warm-up) and may run in any
+thread; `Model` is made from the result on the event loop and lives there.
 """
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from eyespot.server.batcher import Batcher
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import (
     DeadlineExceededError,
-    NotExplainableError,
+    ModelUnavailableError,
     RepositoryError,
     RequestError,
     ResourceExhaustedError,
@@ -32,12 +31,11 @@ from eyespot.server.repository import VersionFolder, read_and_check_manifest, re
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
-from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import Manifest
 from eyespot.v1.tensors import DATATYPES
 
 if TYPE_CHECKING:
-    from eyespot.server.explainer import Backend, Explainer
+    from eyespot.server.explainer import Explainer
 
 Array = NDArray[np.generic]
 
@@ -46,11 +44,7 @@ Array = NDArray[np.generic]
 _EVENT_LOOP_NS = 2_000_000
 _WARM_UP_RUNS = 5
 _MEASURED_DATATYPES = ("FP16", "BF16", "FP32", "FP64", "UINT8")  # UINT8 for pixels
-_EXPLAINED_DATATYPES = ("FP32", "FP64", "UINT8")
 _logger = logging.getLogger(__name__)
-# One original at a time: reading it takes much memory, and torch's reader promises nothing
-# about threads.
-_original_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +66,13 @@ class InferCall:
 
 @dataclass(frozen=True)
 class LoadedVersion:
-    """What loading a version yields."""
+    """What loading a version yields; what explains it comes later."""
 
-    version: str
+    folder: VersionFolder
     config: ModelConfig
     session: Session
     labels: tuple[str, ...]
     manifest: Manifest | None
-    explainer: "Explainer | None"
-    no_explainer: RequestError | None
     runs_on_event_loop: bool
 
 
@@ -115,15 +107,12 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
         )
     labels = _read_labels(folder, config)
     runs_on_event_loop = _warm_up(session, config)
-    explainer, no_explainer = _load_explainer(folder, manifest, session, config, settings)
     return LoadedVersion(
-        version=folder.model_version,
+        folder=folder,
         config=config,
         session=session,
         labels=labels,
         manifest=manifest,
-        explainer=explainer,
-        no_explainer=no_explainer,
         runs_on_event_loop=runs_on_event_loop,
     )
 
@@ -133,14 +122,18 @@ class Model:
 
     def __init__(self, loaded: LoadedVersion, settings: ServerConfig) -> None:
         self.name = loaded.config.name
-        self.version = loaded.version
+        self.version = loaded.folder.model_version
         self.config = loaded.config
         self.labels = loaded.labels
         self.statistics = Statistics()
         self._session = loaded.session
         self._output_names = [output.name for output in loaded.config.outputs]
-        self._explainer = loaded.explainer
-        self._no_explainer = loaded.no_explainer
+        self._explainer: Explainer | None = None
+        self._no_explainer: RequestError = ModelUnavailableError(
+            f"what explains model {self.name!r} version {self.version} is being loaded"
+        )
+        self.is_complete = False  # whether it is known what explains it
+        self._is_closed = False
         self._runs_on_event_loop = loaded.runs_on_event_loop
         instances = loaded.config.instance_count or settings.concurrent_batches
         if self._runs_on_event_loop:
@@ -192,12 +185,22 @@ class Model:
 
         Raises:
             NotExplainableError: explaining is off, or its inputs and outputs do not allow it.
+            ModelUnavailableError: it is still being loaded.
         """
         if self._explainer is None:
-            assert self._no_explainer is not None
             # A new one each time: an exception that is raised again grows its trace.
             raise type(self._no_explainer)(str(self._no_explainer))
         return self._explainer
+
+    def take_explainer(self, explainer: "Explainer | RequestError") -> None:
+        """Takes up what answers calls for attributions, or why nothing does."""
+        self.is_complete = True
+        if isinstance(explainer, RequestError):
+            self._no_explainer = explainer
+        elif self._is_closed:
+            explainer.close()
+        else:
+            self._explainer = explainer
 
     async def drain(self) -> None:
         """Admits nothing more and waits until everything admitted is answered."""
@@ -208,6 +211,7 @@ class Model:
 
     def close(self) -> None:
         """Lets go of the threads; what they are in the middle of is not waited for."""
+        self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._explainer is not None:
             self._explainer.close()
@@ -328,103 +332,3 @@ def _is_wholly_known(config: ModelConfig) -> bool:
 def _takes_measured_values(config: ModelConfig) -> bool:
     """Whether zero is an input as good as any: what it takes is no size and no divisor."""
     return len(config.inputs) == 1 and config.inputs[0].datatype in _MEASURED_DATATYPES
-
-
-def _load_explainer(
-    folder: VersionFolder,
-    manifest: Manifest | None,
-    session: Session,
-    config: ModelConfig,
-    settings: ServerConfig,
-) -> "tuple[Explainer | None, RequestError | None]":
-    """Prepares what explains: the original, if there is one, and the session itself."""
-    name = f"model {config.name!r} version {folder.model_version}"
-    if settings.explain == "off":
-        return None, NotExplainableError(f"{name}: the server was started with explain off")
-    reason = _unfit_for_explaining(config)
-    if reason:
-        return None, NotExplainableError(f"{name} {reason}")
-    from eyespot.server.explainer import Explainer, SessionScorer
-
-    def run(inputs: Array) -> Array:
-        return session.run({config.inputs[0].name: inputs}, [config.outputs[0].name])[
-            config.outputs[0].name
-        ]
-
-    scorer = SessionScorer(
-        run,
-        output_shape=config.outputs[0].shape[1:],
-        channel_axis=_channel_axis(manifest, config),
-        max_rows=config.max_batch_size,
-    )
-    backend, no_backend = _load_original(folder, manifest, run, settings, name)
-    row_shape = config.inputs[0].shape[1:]
-    explainer = Explainer(
-        config.name,
-        backend=backend,
-        scorer=scorer,
-        no_backend=no_backend,
-        row_shape=None if -1 in row_shape else tuple(row_shape),
-    )
-    return explainer, None
-
-
-def _load_original(
-    folder: VersionFolder,
-    manifest: Manifest | None,
-    logits_of: Callable[[Array], Array],
-    settings: ServerConfig,
-    name: str,
-) -> "tuple[Backend | None, RequestError | None]":
-    """Loads the original and compares it with the session; without one, says why."""
-    if manifest is None or not folder.original_path.exists():
-        return None, NotExplainableError(
-            f"{name} has no original.pt2: only what Eyespot exported can be differentiated"
-        )
-    from eyespot.server.explainer import load_original, verify_original
-
-    try:
-        with _original_lock:
-            backend = load_original(
-                folder.original_path,
-                manifest,
-                num_threads=settings.explain_threads,
-                memory_mib=settings.explain_memory_mib,
-            )
-            verify_original(backend, manifest, logits_of)
-    except RequestError as error:
-        _logger.warning("%s serves without gradients: %s", name, error)
-        return None, error
-    except Exception as error:
-        _logger.exception("%s serves without gradients", name)
-        return None, NotExplainableError(f"{name}: its original could not be loaded: {error}")
-    return backend, None
-
-
-def _unfit_for_explaining(config: ModelConfig) -> str:
-    """Why the scores of a graph cannot be explained; empty when they can."""
-    if len(config.inputs) != 1:
-        return f"has {len(config.inputs)} inputs, expected 1"
-    given, output = config.inputs[0], config.outputs[0]
-    if not config.max_batch_size:
-        return "has no batch dimension, so no rows to explain"
-    if given.datatype not in _EXPLAINED_DATATYPES:
-        return f"takes {given.datatype}, expected one of {', '.join(_EXPLAINED_DATATYPES)}"
-    classes = output.shape[{2: 1, 3: 2, 4: 1}.get(len(output.shape), 0)]
-    if output.datatype != "FP32" or len(output.shape) not in (2, 3, 4) or classes < 1:
-        return (
-            f"gives {output.datatype} {list(output.shape)}, expected FP32 of a known number of "
-            "classes: (batch, classes), (batch, steps, classes) or (batch, classes, height, width)"
-        )
-    return ""
-
-
-def _channel_axis(manifest: Manifest | None, config: ModelConfig) -> int | None:
-    """Of the first input; without a manifest, as config.pbtxt says, in doubt as in PyTorch."""
-    if manifest is not None:
-        return manifest.channel_axis
-    if len(config.inputs[0].shape) != 4:
-        return None
-    message = model_config_pb2.ModelConfig.FromString(config.serialized)
-    is_last = message.input and message.input[0].format == model_config_pb2.ModelInput.FORMAT_NHWC
-    return 3 if is_last else 1

@@ -1,0 +1,128 @@
+"""What explains a model version: loaded after its session, compared with it; blocks.
+
+Reading an original means importing PyTorch, which takes longer than all the rest: a model
+is served before it can be explained.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.server.config import ServerConfig
+from eyespot.server.errors import NotExplainableError, RequestError
+from eyespot.server.model import LoadedVersion
+from eyespot.server.model_config import ModelConfig
+from eyespot.v1 import model_config_pb2
+from eyespot.v1.manifest import Manifest
+
+if TYPE_CHECKING:
+    from eyespot.server.explainer import Backend, Explainer
+
+Array = NDArray[np.generic]
+
+_EXPLAINED_DATATYPES = ("FP32", "FP64", "UINT8")
+_logger = logging.getLogger(__name__)
+# One original at a time: reading it takes much memory, and torch's reader promises nothing
+# about threads.
+_original_lock = threading.Lock()
+
+
+def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer | RequestError":
+    """Prepares what explains: the original, if there is one, and the session itself.
+
+    Where nothing can be explained, the reason is the result.
+    """
+    config, session, manifest = loaded.config, loaded.session, loaded.manifest
+    name = f"model {config.name!r} version {loaded.folder.model_version}"
+    if settings.explain == "off":
+        return NotExplainableError(f"{name}: the server was started with explain off")
+    reason = _unfit_for_explaining(config)
+    if reason:
+        return NotExplainableError(f"{name} {reason}")
+    from eyespot.server.explainer import Explainer, SessionScorer
+
+    def run(inputs: Array) -> Array:
+        return session.run({config.inputs[0].name: inputs}, [config.outputs[0].name])[
+            config.outputs[0].name
+        ]
+
+    scorer = SessionScorer(
+        run,
+        output_shape=config.outputs[0].shape[1:],
+        channel_axis=_channel_axis(manifest, config),
+        max_rows=config.max_batch_size,
+    )
+    backend, no_backend = _load_original(loaded, run, settings, name)
+    row_shape = config.inputs[0].shape[1:]
+    return Explainer(
+        config.name,
+        backend=backend,
+        scorer=scorer,
+        no_backend=no_backend,
+        row_shape=None if -1 in row_shape else tuple(row_shape),
+    )
+
+
+def _load_original(
+    loaded: LoadedVersion,
+    logits_of: Callable[[Array], Array],
+    settings: ServerConfig,
+    name: str,
+) -> "tuple[Backend | None, RequestError | None]":
+    """Loads the original and compares it with the session; without one, says why."""
+    manifest, original_path = loaded.manifest, loaded.folder.original_path
+    if manifest is None or not original_path.exists():
+        return None, NotExplainableError(
+            f"{name} has no original.pt2: only what Eyespot exported can be differentiated"
+        )
+    from eyespot.server.explainer import load_original, verify_original
+
+    try:
+        with _original_lock:
+            backend = load_original(
+                original_path,
+                manifest,
+                num_threads=settings.explain_threads,
+                memory_mib=settings.explain_memory_mib,
+            )
+            verify_original(backend, manifest, logits_of)
+    except RequestError as error:
+        _logger.warning("%s serves without gradients: %s", name, error)
+        return None, error
+    except Exception as error:
+        _logger.exception("%s serves without gradients", name)
+        return None, NotExplainableError(f"{name}: its original could not be loaded: {error}")
+    return backend, None
+
+
+def _unfit_for_explaining(config: ModelConfig) -> str:
+    """Why the scores of a graph cannot be explained; empty when they can."""
+    if len(config.inputs) != 1:
+        return f"has {len(config.inputs)} inputs, expected 1"
+    given, output = config.inputs[0], config.outputs[0]
+    if not config.max_batch_size:
+        return "has no batch dimension, so no rows to explain"
+    if given.datatype not in _EXPLAINED_DATATYPES:
+        return f"takes {given.datatype}, expected one of {', '.join(_EXPLAINED_DATATYPES)}"
+    classes = output.shape[{2: 1, 3: 2, 4: 1}.get(len(output.shape), 0)]
+    if output.datatype != "FP32" or len(output.shape) not in (2, 3, 4) or classes < 1:
+        return (
+            f"gives {output.datatype} {list(output.shape)}, expected FP32 of a known number of "
+            "classes: (batch, classes), (batch, steps, classes) or (batch, classes, height, width)"
+        )
+    return ""
+
+
+def _channel_axis(manifest: Manifest | None, config: ModelConfig) -> int | None:
+    """Of the first input; without a manifest, as config.pbtxt says, in doubt as in PyTorch."""
+    if manifest is not None:
+        return manifest.channel_axis
+    if len(config.inputs[0].shape) != 4:
+        return None
+    message = model_config_pb2.ModelConfig.FromString(config.serialized)
+    is_last = message.input and message.input[0].format == model_config_pb2.ModelInput.FORMAT_NHWC
+    return 3 if is_last else 1
