@@ -46,7 +46,8 @@ def test_the_table_in_json(run):
 def test_the_maps_for_saliency(run):
     lines = run("inspect", "lenet5_modern", "--layers").out.splitlines()
     assert lines[1].split()[0] == "conv2d"
-    assert [line.split()[0] for line in lines if line.endswith("default")] == ["max_pool2d_1"]
+    # What saliency takes by itself: the last map before pooling.
+    assert [line.split()[0] for line in lines if line.endswith("default")] == ["relu_1"]
     maps = run("inspect", "lenet5_modern", "--layers", "--json").json["layers"]
     assert maps[-1]["node"] == "max_pool2d_1"
     assert [each["is_default"] for each in maps].count(True) == 1

@@ -58,8 +58,8 @@ def _classifiers():
         for preprocessing in (None, "none"):
             if preprocessing is None and model_entry(name).preprocessing is None:
                 continue
-            # Translating MobileNetV2 takes seconds: once is enough for the normal run.
-            is_small = name in SMALL and (name, preprocessing) != ("mobilenet_v2", "none")
+            # Translating takes seconds: once is enough for the normal run.
+            is_small = name in SMALL and (preprocessing is None or name in ("lenet5", "tdnn"))
             marks = () if is_small else pytest.mark.giant
             yield pytest.param(name, preprocessing, marks=marks)
 
@@ -378,9 +378,7 @@ def test_labels_in_the_header_of_the_weights_go_along(tmp_path):
     result = export_with(labels='["day", "night"]', epochs="3")
     assert (tmp_path / "models" / "lenet5_modern" / "labels.txt").read_text() == "day\nnight\n"
     assert result.manifest.provenance.training == {"epochs": "3"}
-    with pytest.raises(
-        LabelsError, match=r"w\.safetensors has labels in its header that are no JSON"
-    ):
+    with pytest.raises(LabelsError, match=r"the header of w\.safetensors are no JSON"):
         export_with(labels="day, night")
     with pytest.raises(LabelsError, match="no list of texts"):
         export_with(labels="7")

@@ -11,18 +11,18 @@ from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.zoo import create_model, list_models, model_entry
 
-# Slow for their depth; every network of more than 12 million parameters is slow for its width.
-GIANTS = {
-    "densenet121",
-    "googlenet",
-    "googlenet_paper",
-    "plain56",
-    "preact_resnet164",
-    "preact_resnet18",
-    "resnet110",
-    "resnet32",
-    "resnet44",
-    "resnet56",
+# One for each kind of graph; the others are giants.
+QUICK = {
+    "article_example",
+    "lecun1989",
+    "lenet5",
+    "lenet5_modern",
+    "mobilenet_v2",
+    "neocognitron",
+    "network_in_network",
+    "plain20",
+    "resnet20",
+    "shufflenet_v1_g3",
 }
 
 
@@ -35,8 +35,7 @@ def _networks():
         entry = model_entry(name)
         if entry.task != "classification" or entry.preprocessing is None:
             continue
-        is_giant = name in GIANTS or entry.parameter_count > 12_000_000
-        marks = [pytest.mark.giant] if is_giant else []
+        marks = [] if name in QUICK else [pytest.mark.giant]
         yield pytest.param(name, marks=marks, id=name)
 
 
