@@ -57,20 +57,41 @@ def running_server(repository: Path, *, log: Path) -> Iterator[ServerProcess]:
     with tempfile.TemporaryDirectory() as folder, log.open("wb") as output:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "eyespot.cli", "serve", str(repository)]
-        process = subprocess.Popen(
-            [*command, "--port", "0", "--port-file", str(port_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = None
         try:
+            with _interruptions_held():
+                process = subprocess.Popen(
+                    [*command, "--port", "0", "--port-file", str(port_file)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
             with showing_progress() as tell:
                 tell("starting the server")
                 port = _wait_for_port(process, port_file, log)
             yield ServerProcess(process, f"127.0.0.1:{port}", log)
         finally:
-            process.kill()  # nothing, when it has ended
-            process.wait()
+            if process is not None:
+                process.kill()  # nothing, when it has ended
+                process.wait()
+
+
+@contextmanager
+def _interruptions_held() -> Iterator[None]:
+    """Hold signals back for a moment: a process that is just being made belongs to nobody."""
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port_file: Path, log: Path) -> int:
