@@ -20,6 +20,8 @@ from eyespot.exporter import (
     export_zoo_parts,
 )
 from eyespot.exporter.preprocessed import Preprocessed
+from eyespot.exporter.zoo_export import calibration_rows
+from eyespot.exporter.zoo_parts import parts_of
 from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.saliency.torch_backend.program import read_program
@@ -31,6 +33,7 @@ from eyespot.zoo import (
     Part,
     WeightsError,
     create_model,
+    enliven,
     list_models,
     model_entry,
     preprocessing_for,
@@ -384,3 +387,19 @@ def test_labels_in_the_header_of_the_weights_go_along(tmp_path):
         export_with(labels="7")
     with pytest.raises(LabelsError, match="3 labels"):
         export_with(labels='["a", "b", "c"]')
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 8), ("shufflenet_v2_x0_5", 5)])
+def test_random_weights_are_as_sound_where_maps_have_one_position(name, size):
+    entry = model_entry(name)
+    [part] = parts_of(entry, (3, size, size), None)
+    torch.manual_seed(2)
+    network = create_model(name, input_size=size)
+    inputs = part.random_inputs(rows=calibration_rows((3, size, size)), seed=2)
+    enliven(network, inputs, seed=2)
+    x = torch.randn(8, 3, size, size)
+    with torch.no_grad():
+        answers = network(x)
+        exact = network.double()(x.double())
+    assert answers.abs().max() < 1e3
+    assert (answers - exact).abs().max() < 2e-5 * exact.abs().max()

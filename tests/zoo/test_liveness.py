@@ -144,3 +144,8 @@ def test_a_network_that_does_not_look_is_refused():
 
     with pytest.raises(DeadNetworkError):
         enliven(Blind(), [pictures()], seed=0)
+
+
+def test_answers_that_explode_are_told():
+    with pytest.raises(DeadNetworkError, match="its signal explodes"):
+        check_is_alive(torch.tensor([[1e6], [-1e6]]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,10 @@ from eyespot.zoo import (
 )
 
 _LABELS = "labels"  # in the header of a file of weights, as a JSON list
-# Enough inputs to see whether the answers differ.
-_ROWS = 4
+# Statistics are measured over rows and positions: where inputs are small, and deep maps have a
+# single position, it takes more rows to know them.
+_SMALL_INPUT = 3 * 64 * 64
+_ROWS_OF_SMALL, _ROWS_OF_LARGE = 32, 4
 
 
 def export_zoo_model(name: str, *, repository: Path | str, **options: Any) -> ExportResult:
@@ -126,7 +129,8 @@ def export_zoo_parts(
         origin = None
         set_transform_input(module, transform_input)
         for part in parts:
-            enliven(part.select(module), part.random_inputs(rows=_ROWS, seed=seed), seed=seed)
+            inputs = part.random_inputs(rows=calibration_rows(size), seed=seed)
+            enliven(part.select(module), inputs, seed=seed)
     else:
         origin = load_weights(module, weights, transform_input=transform_input)
     if labels is None and origin is not None:
@@ -156,6 +160,11 @@ def export_zoo_parts(
         )
         for part in parts
     )
+
+
+def calibration_rows(input_size: Sequence[int]) -> int:
+    """Tell how many inputs random weights are set by."""
+    return _ROWS_OF_SMALL if math.prod(input_size) <= _SMALL_INPUT else _ROWS_OF_LARGE
 
 
 def choose_rule_for(
