@@ -7,6 +7,7 @@ import pytest
 from tests.server.tiny import infer_request
 
 from eyespot.server.decoding import Signature
+from eyespot.server.errors import InvalidArgumentError
 from eyespot.server.model_config import ModelConfig, TensorConfig
 from eyespot.server.servicer import deadline_of
 from eyespot.server.shared_memory import SharedMemory
@@ -60,3 +61,27 @@ async def test_deadline_is_on_the_clock_of_the_event_loop(remaining, seconds, mo
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 100.0)
     deadline = deadline_of(SimpleNamespace(time_remaining=lambda: remaining))
     assert deadline == (None if seconds is None else 100.0 + seconds)
+
+
+def _of(spec):
+    signature = _signature(spec.shape)
+    signature._inputs = {"x": spec}
+    return signature
+
+
+def test_sizes_below_the_smallest_are_told():
+    spec = TensorConfig("x", "FP32", (-1, 2, -1), smallest=(1, 1, 15), usual=(1, 1, 15))
+    signature = _of(spec)
+    signature._tails = {}
+    assert _read(signature, 1, 2, 15).rows == 1
+    with pytest.raises(InvalidArgumentError, match=r"\[1,2,14\] is too small.*is \[1,1,15\]"):
+        _read(signature, 1, 2, 14)
+
+
+@pytest.mark.parametrize("symbol", [-1, 256, 2**40])
+def test_symbols_that_there_are_not_are_told(symbol):
+    spec = TensorConfig("x", "INT64", (-1, 2), symbols=256)
+    signature = _of(spec)
+    signature.read_inputs(infer_request("net", x=np.int64([[0, 255]])))
+    with pytest.raises(InvalidArgumentError, match=rf"symbols from 0 to 255, found {symbol}"):
+        signature.read_inputs(infer_request("net", x=np.int64([[0, symbol]])))

@@ -199,6 +199,8 @@ class Signature:
             raise InvalidArgumentError(
                 f"input '{name}' for model '{self.model_name}': {error}"
             ) from error
+        if spec.symbols and array.size:
+            self._check_symbols(spec, array)
         return _to_text(array, name) if datatype == "BYTES" else array
 
     def _read_part(self, parameters: Any) -> RegionPart | None:
@@ -222,6 +224,20 @@ class Signature:
             raise InvalidArgumentError(
                 f"unexpected shape for input '{spec.name}' for model '{self.model_name}'. "
                 f"Expected {_listed(spec.shape)}, got {_listed(shape)}"
+            )
+        if any(found < least for found, least in zip(shape, spec.smallest, strict=False)):
+            raise InvalidArgumentError(
+                f"input '{spec.name}' of shape {_listed(shape)} is too small for model "
+                f"'{self.model_name}': the smallest is {_listed(spec.smallest)}"
+            )
+
+    def _check_symbols(self, spec: TensorConfig, array: Array) -> None:
+        """A graph may take a symbol that there is not for another one, without a word."""
+        least, most = int(array.min()), int(array.max())
+        if least < 0 or most >= spec.symbols:
+            raise InvalidArgumentError(
+                f"input '{spec.name}' for model '{self.model_name}' holds symbols from 0 to "
+                f"{spec.symbols - 1}, found {least if least < 0 else most}"
             )
 
     def _wrong_count(self, tensors: Sequence[Any]) -> InvalidArgumentError:

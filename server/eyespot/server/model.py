@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,6 +105,8 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
             config.name,
             ", ".join(config.unhonoured),
         )
+    if manifest is not None:
+        config = replace(config, inputs=tuple(_informed(each, manifest) for each in config.inputs))
     labels = _read_labels(folder, config)
     runs_on_event_loop = _warm_up(session, config)
     return LoadedVersion(
@@ -249,6 +251,21 @@ def _failure_reason(error: BaseException) -> str:
     return "BACKEND" if isinstance(error, Exception) else "OTHER"
 
 
+def _informed(spec: TensorConfig, manifest: Manifest) -> TensorConfig:
+    """Adds what the export has noted about an input: its sizes and symbols."""
+    axes = {axis.name: axis for axis in manifest.dynamic_axes}
+    for told in manifest.inputs:
+        if told.name == spec.name and len(told.shape) == len(spec.shape):
+            known = [axes.get(size) if isinstance(size, str) else None for size in told.shape]
+            return replace(
+                spec,
+                smallest=tuple(1 if axis is None else axis.minimum for axis in known),
+                usual=tuple(1 if axis is None else axis.example for axis in known),
+                symbols=manifest.symbols.get(spec.name, 0),
+            )
+    return spec
+
+
 def _read_labels(folder: VersionFolder, config: ModelConfig) -> tuple[str, ...]:
     """The labels of the first output that has any."""
     for output in config.outputs:
@@ -313,7 +330,8 @@ def _fastest_ns(session: Session, inputs: Mapping[str, Array], names: Sequence[s
 def _zeros(inputs: Sequence[TensorConfig], rows: int) -> dict[str, Array]:
     made: dict[str, Array] = {}
     for spec in inputs:
-        shape = [size if size >= 0 else 1 for size in spec.shape]
+        usual = spec.usual or (1,) * len(spec.shape)
+        shape = [u if size < 0 else size for size, u in zip(spec.shape, usual, strict=True)]
         if spec.shape and spec.shape[0] == -1:
             shape[0] = rows
         if spec.datatype == "BYTES":

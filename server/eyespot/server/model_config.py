@@ -77,13 +77,18 @@ _REFUSED = frozenset(
 class TensorConfig:
     """An input or output as requests carry it.
 
-    `shape` includes the batch dimension, as -1, when max_batch_size is above 0.
+    `shape` includes the batch dimension, as -1, when max_batch_size is above 0. The rest is
+    what a manifest knows: the smallest and a usual size of each dimension, and one above the
+    largest number of an input of symbols, or 0.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     label_filename: str = ""
+    smallest: tuple[int, ...] = ()
+    usual: tuple[int, ...] = ()
+    symbols: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds factors to ten bits: a thousandth of the scale, beyond every parity tolerance.
 _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
-_LOG_ERRORS_ONLY = 3
+_SILENT = 4  # what goes wrong is raised
 _logger = logging.getLogger(__name__)
 
 
@@ -181,7 +181,7 @@ def _options(runtime: Any, settings: SessionSettings) -> Any:
     }[settings.optimization]
     options.enable_cpu_mem_arena = settings.enable_cpu_mem_arena
     options.enable_mem_pattern = settings.enable_mem_pattern
-    options.log_severity_level = _LOG_ERRORS_ONLY
+    options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
