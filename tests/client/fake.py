@@ -30,11 +30,13 @@ INPUTS = {
     "pair": [("a", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
     "planes": [("x", "FP32", (-1, 1, 2, 3))],
     "scene": [("image", "UINT8", (-1, -1, -1, 3))],
+    "signal": [("x", "FP32", (-1, 2, 3))],
 }
 OUTPUTS = {
     "colors": [("logits", "FP32", (-1, 3))],
     "pair": [("sum", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
     "planes": [("y", "FP32", (-1, 6))],
+    "signal": [("y", "FP32", (-1, 6))],
     "scene": [("segmentation", "FP32", (-1, 3, -1, -1)), ("embedding", "FP32", (-1, 3))],
 }
 # "scene" takes pictures of any size: each pixel's class is its strongest colour, and the mean

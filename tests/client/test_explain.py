@@ -122,3 +122,28 @@ def test_the_top_classes_of_a_picture_stand_together(client, servicer, picture):
     for wrong in ({"top_k": 0}, {"top_k": 2, "target": 1}):
         with pytest.raises(ClientError, match="top_k is 1 or more"):
             client.explain("colors", picture("red"), **wrong)
+
+
+def test_what_was_asked_about_is_named(client, picture):
+    [plain] = client.explain("colors", picture("red"))
+    assert plain.title == "blue"
+    for against in ("red", 0):
+        [contrast] = client.explain(
+            "colors", picture("red"), target=ExplainTarget(target=1, against=against)
+        )
+        assert contrast.title == "green rather than red"
+        assert contrast.score_name == "difference of logits"
+    vector = np.zeros(3, np.float32)
+    [alike] = client.explain("colors", picture("red"), target=ExplainTarget(embedding=vector))
+    assert (alike.title, alike.score_name) == ("likeness to the embedding", "cosine similarity")
+
+
+def test_what_has_no_channels_is_not_reduced(client, servicer):
+    client.explain("planes", np.zeros((1, 1, 2, 3), np.float32))
+    assert servicer.of(explain_pb2.ExplainRequest)[-1].channel_reduction == (
+        explain_pb2.CHANNEL_REDUCTION_MAX
+    )
+    client.explain("signal", np.zeros((1, 2, 3), np.float32))
+    assert servicer.of(explain_pb2.ExplainRequest)[-1].channel_reduction == (
+        explain_pb2.CHANNEL_REDUCTION_NONE
+    )

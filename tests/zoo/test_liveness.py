@@ -146,6 +146,13 @@ def test_a_network_that_does_not_look_is_refused():
         enliven(Blind(), [pictures()], seed=0)
 
 
-def test_answers_that_explode_are_told():
-    with pytest.raises(DeadNetworkError, match="its signal explodes"):
-        check_is_alive(torch.tensor([[1e6], [-1e6]]))
+def test_an_identity_is_disturbed_so_that_a_wrong_dilation_would_show():
+    layer = torch.nn.Conv2d(3, 3, 3, padding=2, dilation=2)
+    torch.nn.init.dirac_(layer.weight)
+    network = torch.nn.Sequential(layer).eval()
+    enliven(network, [torch.randn(4, 3, 8, 8)], seed=0)
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        right = network(x)
+        wrong = torch.nn.functional.conv2d(x, layer.weight, layer.bias, padding=1, dilation=1)
+    assert (right - wrong).abs().max() > 1e-2 * right.abs().max()

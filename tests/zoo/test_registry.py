@@ -32,8 +32,10 @@ def test_a_name_is_registered_once():
     assert model_entry("lenet5") is entry
 
 
-def test_an_unknown_name_is_answered_with_the_names():
-    with pytest.raises(UnknownModelError, match=r"'resnet-18'.*vgg16.*; did you mean 'resnet18'"):
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_way_to_all():
+    with pytest.raises(
+        UnknownModelError, match=r"'resnet-18'; did you mean 'resnet18'\? `eyespot models` lists"
+    ):
         create_model("resnet-18")
 
 

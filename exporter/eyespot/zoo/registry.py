@@ -52,9 +52,10 @@ def model_entry(name: str) -> ModelEntry:
     """
     if name not in _registry:
         close = difflib.get_close_matches(name, _registry, n=1)
-        guess = f"; did you mean {close[0]!r}?" if close else ""
+        guess = f"did you mean {close[0]!r}? " if close else ""
         raise UnknownModelError(
-            f"no network is named {name!r}; there are {', '.join(list_models())}{guess}"
+            f"no network is named {name!r}; {guess}`eyespot models` lists the {len(_registry)} "
+            "that there are"
         )
     return _registry[name]
 

@@ -122,6 +122,8 @@ def _read_targets(targets: Sequence[pb.ExplainTarget], model: Model) -> "Targets
 
     if not targets:
         return None
+    for target in targets:
+        _check_contrast(target, model)
     return Targets(
         classes=np.array([_read_class(target, model) for target in targets], np.int64),
         against=_all_or_none([_read_against(target, model) for target in targets], "against"),
@@ -160,6 +162,13 @@ def _read_against(target: pb.ExplainTarget, model: Model) -> int | None:
     return None
 
 
+def _check_contrast(target: pb.ExplainTarget, model: Model) -> None:
+    """A class against itself has no score, and nothing decides it."""
+    against = _read_against(target, model)
+    if against is not None and against == _read_class(target, model):
+        raise InvalidArgumentError(f"class {against} is to be explained against itself")
+
+
 def _read_region(target: pb.ExplainTarget) -> NDArray[np.bool_] | None:
     if not target.region:
         return None
@@ -170,6 +179,8 @@ def _read_region(target: pb.ExplainTarget) -> NDArray[np.bool_] | None:
             "height and width, a byte for each place"
         )
     places: NDArray[np.bool_] = np.frombuffer(target.region, np.uint8).reshape(shape) != 0
+    if not places.any():
+        raise InvalidArgumentError("a region has no place in it: mark where it is meant")
     return places
 
 

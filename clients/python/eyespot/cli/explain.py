@@ -103,8 +103,8 @@ def _draw(
     drawing = folder.file_for(path, explanation.method)
     explanation.save(drawing)
     if not options.json:
-        label = explanation.label or f"class {explanation.target}"
-        print(f"{path}: {label}, {options.score} {explanation.score:.4g} -> {drawing}")
+        said = f"{explanation.title}, {explanation.score_name} {explanation.score:.4g}"
+        print(f"{path}: {said} -> {drawing}")
     if not explanation.attributions.any():
         remedy = "" if options.score == "logit" else "; try --score logit"
         tell_line(f"{path}: no gradient at all: the score does not react to any pixel{remedy}")
@@ -119,6 +119,7 @@ def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, obj
         "label": explanation.label,
         "score": explanation.score,
         "score_name": explanation.score_name,
+        "against": explanation.against,
         "reports": explanation.reports,
     }
 

@@ -79,7 +79,10 @@ def classify(logits: Array, labels: Sequence[str], *, top_k: int) -> list[list[C
     if top_k < 1:
         raise ClientError(f"top_k must be at least 1, found {top_k}")
     if logits.ndim < 2 or logits.size != logits.shape[0] * logits.shape[1]:
-        raise ClientError(f"a classifier's output has shape (batch, classes), found {logits.shape}")
+        maps = "; `segment` reads maps of classes" if logits.ndim == 4 else ""
+        raise ClientError(
+            f"a classifier's output has shape (batch, classes), found {logits.shape}{maps}"
+        )
     z = logits.reshape(logits.shape[:2]).astype(np.float64)  # -> (B, classes)
     # Without the largest logit of each row the exponential cannot overflow.
     exponentials = np.exp(z - z.max(axis=1, keepdims=True))

@@ -155,7 +155,7 @@ class AsyncClient:
         target: Target | Sequence[Target] | None = None,
         top_k: int = 1,
         score: str = "logit",
-        channel_reduction: str = "max",
+        channel_reduction: str | None = None,
         parameters: Mapping[str, Parameter] | None = None,
         model_version: str = "",
         timeout: float | None = None,  # noqa: ASYNC109

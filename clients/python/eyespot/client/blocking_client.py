@@ -200,7 +200,7 @@ class Client:
         target: Target | Sequence[Target] | None = None,
         top_k: int = 1,
         score: str = "logit",
-        channel_reduction: str = "max",
+        channel_reduction: str | None = None,
         parameters: Mapping[str, Parameter] | None = None,
         model_version: str = "",
         timeout: float | None = None,
@@ -218,7 +218,8 @@ class Client:
                 than the cost of one; those of one picture stand together in the answer.
             score: What is differentiated: "logit", "probability" (softmax),
                 "binary_logit" (the class against all others) or "binary_probability".
-            channel_reduction: "max" (largest magnitude), "mean" (signed) or "none".
+            channel_reduction: "max" (largest magnitude), "mean" (signed) or "none"; the first
+                for pictures and the last for what has no channels, unless told.
             parameters: Of the method.
             model_version: The newest when empty.
             timeout: In seconds.

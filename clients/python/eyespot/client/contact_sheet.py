@@ -74,8 +74,7 @@ def draw_contact_sheet(
 
 
 def _caption(explanation: Explanation) -> str:
-    name = explanation.label or f"class {explanation.target}"
-    return f"{name}  {explanation.score_name} {explanation.score:.4g}"
+    return f"{explanation.title}  {explanation.score_name} {explanation.score:.4g}"
 
 
 def _pair(explanation: Explanation) -> Image.Image:

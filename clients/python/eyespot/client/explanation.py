@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eyespot.client import overlay
-from eyespot.client.answers import read_attributions
+from eyespot.client.answers import label_of, read_attributions
 from eyespot.client.errors import PictureError
 from eyespot.client.pictures import Picture
+from eyespot.client.requests import Target
 from eyespot.client.seen_picture import (
     bring_to,
     channel_axis,
@@ -21,7 +22,7 @@ from eyespot.client.seen_picture import (
     to_image,
     write_picture,
 )
-from eyespot.client.values import ModelConfig
+from eyespot.client.values import ExplainTarget, ModelConfig
 from eyespot.v1 import explain_pb2
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
@@ -38,6 +39,7 @@ class Explanation:
         score: The number that was differentiated, for this picture.
         reports: What the method told beside the attributions.
         score_name: Which number it is, such as "logit".
+        against: The class whose score was subtracted, by its label; empty for none.
         pixels: The picture as the model saw it, (H, W, C), where the input is pixels.
         preprocessing: The rule that brings another picture to the same place.
     """
@@ -52,6 +54,7 @@ class Explanation:
     method: str
     channel_reduction: str
     score_name: str = "logit"
+    against: str = ""
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     preprocessing: PreprocessingRule | None = field(default=None, repr=False)
 
@@ -62,6 +65,12 @@ class Explanation:
             f"target {self.target}{label}, {self.score_name} {self.score:.4g}, "
             f"attributions {self.attributions.shape})"
         )
+
+    @property
+    def title(self) -> str:
+        """What is explained: "cat", or "cat rather than dog"."""
+        name = self.label or f"class {self.target}"
+        return f"{name} rather than {self.against}" if self.against else name
 
     def overlay(
         self, image: Picture | None = None, *, legend: bool = True, size: int = 320
@@ -90,7 +99,7 @@ class Explanation:
         return overlay.draw(
             self.attributions,
             self._background(image),
-            title=self.label or f"class {self.target}",
+            title=self.title,
             subtitle=self._subtitle(),
             # Only the largest magnitude of the channels may lack a sign.
             is_signed=self.channel_reduction != "max" or bool((self.attributions < 0).any()),
@@ -126,6 +135,8 @@ class Explanation:
         said = f"{self.score_name} {self.score:.4g}, {self.method} of {self.model_name}{version}"
         if self.channel_reduction == "max":
             return said
+        if self.channel_reduction == "none":
+            return f"{said}, each pixel's strongest channel"
         return f"{said}, channel reduction {self.channel_reduction}"
 
 
@@ -134,6 +145,7 @@ def read_explanations(
     inputs: Array,
     config: ModelConfig,
     *,
+    targets: Sequence[Target],
     score_name: str,
     channel_reduction: str,
 ) -> list[Explanation]:
@@ -146,19 +158,33 @@ def read_explanations(
         Explanation(
             attributions=maps[number],
             target=row.target,
-            label=row.label,
             score=row.score,
             reports=dict(row.reports),
             model_name=response.model_name,
             model_version=response.model_version,
             method=response.method,
             channel_reduction=channel_reduction,
-            score_name=score_name,
+            **_asked(targets, number // per_row, score_name, row.label, config),
             pixels=read_pixels(inputs[number // per_row], axis),
             preprocessing=config.preprocessing,
         )
         for number, row in enumerate(response.rows)
     ]
+
+
+def _asked(
+    targets: Sequence[Target], row: int, score_name: str, label: str, config: ModelConfig
+) -> dict[str, str]:
+    """How that is called which was asked about one row."""
+    target = targets[row if len(targets) > 1 else 0] if targets else None
+    if isinstance(target, ExplainTarget) and target.embedding is not None:
+        return {"label": "likeness to the embedding", "score_name": "cosine similarity"}
+    against = target.against if isinstance(target, ExplainTarget) else None
+    if against is None:
+        return {"label": label, "score_name": score_name}
+    if not isinstance(against, str):
+        against = label_of(config.labels, int(against)) or f"class {against}"
+    return {"label": label, "score_name": f"difference of {score_name}s", "against": against}
 
 
 def _as_map(row: Array, axis: int | None, *, is_reduced: bool) -> NDArray[np.float32]:

@@ -43,6 +43,7 @@ Inputs: TypeAlias = Mapping[str, Array] | Images
 
 # Rows in one request to a server that names no bound.
 _DEFAULT_BATCH_SIZE = 32
+_RANK_OF_PICTURES = 4  # rows, height, width and channels
 # Between two looks at a model that is being loaded.
 _POLL_SECONDS = 0.25
 
@@ -177,7 +178,7 @@ class Operations:
         target: Target | Sequence[Target] | None,
         top_k: int,
         score: str,
-        channel_reduction: str,
+        channel_reduction: str | None,
         parameters: Mapping[str, Parameter] | None,
         model_version: str,
         timeout: float | None,
@@ -186,7 +187,10 @@ class Operations:
         deadline = self._deadline(timeout)
         metadata = yield from self._metadata_of(model_name, model_version, deadline)
         config = yield from self._config_of(model_name, model_version, deadline)
-        rows = as_rows(images, len(requests.only_input(metadata).shape))
+        rank = len(requests.only_input(metadata).shape)
+        rows = as_rows(images, rank)
+        if channel_reduction is None:
+            channel_reduction = "max" if rank == _RANK_OF_PICTURES else "none"
         targets = requests.as_targets(target)
         if len(targets) not in (0, 1, len(rows)):
             raise ClientError(
@@ -216,6 +220,7 @@ class Operations:
                 response,
                 array,
                 config,
+                targets=requests.targets_of_rows(targets, batch.start, batch.stop),
                 score_name=score,
                 channel_reduction=channel_reduction,
             )
