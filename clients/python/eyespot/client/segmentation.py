@@ -27,7 +27,7 @@ from eyespot.v1.tensors import Array
 _MARGIN, _LINE, _BOX, _TEXT_SIZE, _LEGEND_WIDTH = 12, 22, 14, 13, 190
 _MOST_NAMED = 12  # classes in a legend; the rest are too small to be seen
 _INK, _PAPER = (25, 25, 25), (255, 255, 255)
-_OPACITY = 0.6
+_DARKEST = 0.7  # what is left of a colour where the picture is black
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,13 @@ class Segmentation:
     def overlay(
         self, image: Picture | None = None, *, legend: bool = True, size: int = 320
     ) -> Image.Image:
-        """Colour each pixel by its class, over the picture in grey.
+        """Colour each pixel by its class, over the picture in pale grey, the picture beside it.
 
         Args:
             image: What to draw upon, put in place by the model's rule; the pixels that
                 the model saw when None.
-            legend: Whether the classes that are there are named beside it.
+            legend: Whether the picture stands on the left, and the classes that are there are
+                named on the right.
             size: The shorter side is enlarged to about so many pixels where it is smaller.
 
         Raises:
@@ -86,14 +87,18 @@ class Segmentation:
             background = to_image(self.pixels, self.preprocessing)
         else:
             background = bring_to((width, height), image, self.preprocessing)
-        grey = np.asarray(background.convert("L"), np.float64)[..., None]  # (H, W, 1)
+        grey = np.asarray(background.convert("L"), np.float64)[..., None] / 255  # (H, W, 1)
         colors = color_maps.categorical(self.classes)  # (H, W, 3)
-        mixed = colors * _OPACITY + grey * (1 - _OPACITY)
+        # Dark where the picture is, but never so much that a class is hard to tell by its colour.
+        mixed = colors * (_DARKEST + grey * (1 - _DARKEST))
         factor = max(1, -(-size // min(height, width)))  # a whole number: pixels stay square
+        enlarged = (width * factor, height * factor)
         drawn = Image.fromarray(np.rint(mixed).astype(np.uint8)).resize(
-            (width * factor, height * factor), Image.Resampling.NEAREST
+            enlarged, Image.Resampling.NEAREST
         )
-        return self._with_legend(drawn) if legend else drawn
+        if not legend:
+            return drawn
+        return self._with_legend(drawn, background.resize(enlarged, Image.Resampling.NEAREST))
 
     def save(self, path: str | os.PathLike[str], *, image: Picture | None = None) -> None:
         """Write the overlay to a file, in the format that its suffix names.
@@ -103,13 +108,14 @@ class Segmentation:
         """
         write_picture(self.overlay(image), path)
 
-    def _with_legend(self, drawn: Image.Image) -> Image.Image:
+    def _with_legend(self, drawn: Image.Image, picture: Image.Image) -> Image.Image:
         shown = self.shares[:_MOST_NAMED]
         height = max(drawn.height, len(shown) * _LINE) + 2 * _MARGIN
-        framed = Image.new("RGB", (drawn.width + _LEGEND_WIDTH + 3 * _MARGIN, height), _PAPER)
-        framed.paste(drawn, (_MARGIN, _MARGIN))
+        left = 2 * (drawn.width + _MARGIN) + _MARGIN  # of the legend
+        framed = Image.new("RGB", (left + _LEGEND_WIDTH + _MARGIN, height), _PAPER)
+        framed.paste(picture, (_MARGIN, _MARGIN))
+        framed.paste(drawn, (drawn.width + 2 * _MARGIN, _MARGIN))
         pen, font = ImageDraw.Draw(framed), ImageFont.load_default(_TEXT_SIZE)
-        left = drawn.width + 2 * _MARGIN
         colors = color_maps.categorical(np.array([each.index for each in shown]))
         for number, each in enumerate(shown):
             top = _MARGIN + number * _LINE
