@@ -47,7 +47,6 @@ SMALL = {
     "lecun1989": None,
     "lenet5": None,
     "lenet5_modern": None,
-    "mobilenet_v2": 32,
     "neocognitron": None,
     "resnet20": None,
     "tdnn": None,
