@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.server.test_app import Gate
 from tests.server.tiny import BATCHING, Client, affine, infer_request, status_of
 
 from eyespot.server import loader as loader_module
@@ -352,3 +353,29 @@ async def test_a_model_answers_before_it_can_be_explained(repository, monkeypatc
     finally:
         may_go_on.set()
         await server.stop()
+
+
+@pytest.mark.parametrize("how", ["swap", "unload"])
+async def test_what_waits_for_the_old_version_is_answered_by_it(
+    repository, serving, monkeypatch, how
+):
+    folder = repository.add("net", affine(offset=1), config="max_batch_size: 1")
+    async with serving(model_control_mode="explicit", load_model="net", sessions=1) as (
+        server,
+        client,
+    ):
+        old = server.dataplane.model("net")
+        gate = Gate(old, monkeypatch)
+        waiting = [asyncio.ensure_future(first(client)) for _ in range(4)]
+        await gate.wait_for_run()
+        while old._batcher.queue_size < 3:  # noqa: ASYNC110 - the state has no event
+            await asyncio.sleep(0)
+        if how == "swap":
+            (folder / "model.onnx").write_bytes(affine(offset=5).SerializeToString())
+            await load(client, "net")
+            assert await first(client) == 7.0
+        else:
+            await unload(client, "net")
+        assert not any(call.done() for call in waiting)
+        gate.open()
+        assert await asyncio.gather(*waiting) == [3.0] * 4
