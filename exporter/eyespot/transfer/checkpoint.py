@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from eyespot.transfer.errors import CheckpointError
 
@@ -23,7 +24,16 @@ def save_weights(module: nn.Module, path: Path, *, training: Mapping[str, str]) 
     Raises:
         CheckpointError: The file cannot be written.
     """
-    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    write_tensors(module.state_dict(), path, notes=training)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, notes: Mapping[str, str]) -> None:
+    """Write tensors by name, and notes into the file's header; whole or not at all.
+
+    Raises:
+        CheckpointError: The file cannot be written; what was there before is there still.
+    """
+    state = {name: value.detach().contiguous() for name, value in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, so that the renaming stays within one file system.
@@ -31,8 +41,9 @@ def save_weights(module: nn.Module, path: Path, *, training: Mapping[str, str]) 
             written = Path(folder) / path.name
             written.touch()
             mode = written.stat().st_mode  # what the umask allows; the writer allows less
-            save_file(state, written, metadata=dict(training))
+            save_file(state, written, metadata=dict(notes))
             written.chmod(mode)
             written.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path} cannot be written: {reason}") from error

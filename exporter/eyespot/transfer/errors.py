@@ -4,7 +4,8 @@ TransferError (ValueError)
 ├── ExamplesError             pictures and labels that nothing can be trained on
 ├── SettingsError             epochs, batch size or learning rate that cannot be
 ├── DivergedError             the loss is no number any more
-├── CheckpointError           the weights cannot be written
+├── CheckpointError           a file of weights cannot be written, or not be taken up again
+├── InterruptedTrainingError  the user ended it; the checkpoint is named
 └── MissingScikitLearnError   scikit-learn, which ships the digits, is absent
 """
 
@@ -28,7 +29,11 @@ class DivergedError(TransferError):
 
 
 class CheckpointError(TransferError):
-    """The file of the weights cannot be written."""
+    """A file of weights cannot be written, or is no checkpoint that this training can take up."""
+
+
+class InterruptedTrainingError(TransferError):
+    """The user ended the training; it can be taken up again from the checkpoint that is named."""
 
 
 class MissingScikitLearnError(TransferError):

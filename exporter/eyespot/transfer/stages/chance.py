@@ -1,0 +1,27 @@
+"""Chance that is a function of a seed and a place in the training, and of nothing before it.
+
+So a training that is taken up in the middle draws what it would have drawn, whatever the number
+of workers: the place is all the random state that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def chance_at(seed: int, *place: int) -> np.random.Generator:
+    """Give the source of chance of one place, such as (epoch, step)."""
+    return np.random.default_rng([seed, *place])
+
+
+@contextmanager
+def torch_chance_at(seed: int, *place: int) -> Iterator[None]:
+    """Let PyTorch, as in dropout, draw by a place; its own state is given back as it was."""
+    number = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(int(number) >> 1)  # a seed has 63 bits
+        yield
