@@ -6,14 +6,17 @@ from eyespot.transfer.criteria import criterion_for, map_criterion
 from eyespot.transfer.data import load_data
 from eyespot.transfer.digits import DigitsSplit, load_digits
 from eyespot.transfer.errors import (
+    BackboneError,
     CheckpointError,
     DivergedError,
     ExamplesError,
+    HeadError,
     MissingScikitLearnError,
     SettingsError,
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.heads import Head, drop_auxiliary_heads, find_head, replace_head
 from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
 from eyespot.transfer.picture_split import PictureSplit
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
@@ -21,12 +24,15 @@ from eyespot.transfer.triplet_loss import semi_hard_triplets, squared_distances,
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, training_rule
 
 __all__ = [
+    "BackboneError",
     "CheckpointError",
     "DigitsSplit",
     "DivergedError",
     "EpochReport",
     "Examples",
     "ExamplesError",
+    "Head",
+    "HeadError",
     "MissingScikitLearnError",
     "PictureSplit",
     "RandomAffine",
@@ -37,10 +43,13 @@ __all__ = [
     "TransferError",
     "accuracy",
     "criterion_for",
+    "drop_auxiliary_heads",
+    "find_head",
     "load_data",
     "load_digits",
     "map_criterion",
     "predict",
+    "replace_head",
     "save_weights",
     "semi_hard_triplets",
     "squared_distances",
