@@ -3,29 +3,36 @@
 from eyespot.transfer.augmentation import RandomAffine
 from eyespot.transfer.checkpoint import save_weights
 from eyespot.transfer.criteria import criterion_for, map_criterion
+from eyespot.transfer.data import load_data
 from eyespot.transfer.digits import DigitsSplit, load_digits
 from eyespot.transfer.errors import (
+    BackboneError,
     CheckpointError,
     DivergedError,
     ExamplesError,
+    HeadError,
     MissingScikitLearnError,
     SettingsError,
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.heads import Head, drop_auxiliary_heads, find_head, replace_head
 from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
-from eyespot.transfer.picture_folder import PictureSplit, load_picture_folder
+from eyespot.transfer.picture_split import PictureSplit
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
 from eyespot.transfer.triplet_loss import semi_hard_triplets, squared_distances, triplet_loss
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, training_rule
 
 __all__ = [
+    "BackboneError",
     "CheckpointError",
     "DigitsSplit",
     "DivergedError",
     "EpochReport",
     "Examples",
     "ExamplesError",
+    "Head",
+    "HeadError",
     "MissingScikitLearnError",
     "PictureSplit",
     "RandomAffine",
@@ -36,10 +43,13 @@ __all__ = [
     "TransferError",
     "accuracy",
     "criterion_for",
+    "drop_auxiliary_heads",
+    "find_head",
+    "load_data",
     "load_digits",
-    "load_picture_folder",
     "map_criterion",
     "predict",
+    "replace_head",
     "save_weights",
     "semi_hard_triplets",
     "squared_distances",
