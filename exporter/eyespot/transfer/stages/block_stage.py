@@ -24,7 +24,7 @@ from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.transfer.errors import DivergedError, InterruptedTrainingError, SettingsError
 from eyespot.transfer.examples import Examples
 from eyespot.transfer.stages.blocks import Block
-from eyespot.transfer.stages.chance import chance_at, torch_chance_at
+from eyespot.transfer.stages.chance import chance_at, epoch_order, torch_chance_at
 from eyespot.transfer.stages.freezing import only_training, unfrozen_state
 from eyespot.transfer.stages.interruption import noticing_interruption
 from eyespot.transfer.stages.machine import Machine
@@ -284,10 +284,12 @@ class _Training:
             yield images.to(self.machine.device), targets.to(self.machine.device)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        chance = chance_at(self._seed(_ORDER), epoch)
-        if self.settings.balanced:
-            return balanced_rows(self.examples, chance)
-        return chance.permutation(len(self.examples))
+        return epoch_order(
+            self.examples,
+            self.objective.labels,
+            chance=chance_at(self._seed(_ORDER), epoch),
+            balanced=self.settings.balanced,
+        )
 
     def _step(self, state: TrainingState, images: Tensor, targets: Tensor) -> None:
         at = state.epoch * self.schedule.steps + state.step
@@ -312,7 +314,7 @@ class _Training:
         state.right_sum += float(self.objective.right(logits.detach(), targets).sum())
 
     def _unfreeze(self, epoch: int, step: int) -> None:
-        learning = self.schedule.learning_blocks(epoch)
+        learning = max(1, self.schedule.learning_blocks(epoch))  # the head always does
         for name, value in self.parameters.items():
             value.requires_grad_(self._depth(name) < learning)
         for group in self.optimizer.param_groups:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyespot.transfer.errors import DivergedError, SettingsError
-from eyespot.transfer.stages.chance import chance_at, torch_chance_at
+from eyespot.transfer.examples import Examples
+from eyespot.transfer.stages.chance import chance_at, epoch_order, torch_chance_at
 from eyespot.transfer.stages.learning_rate_range import find_learning_rate
 from eyespot.transfer.stages.objective import Objective
 from eyespot.transfer.stages.score import Epoch, Progress, Score
@@ -32,19 +32,19 @@ _MEASURED_AT_ONCE = 1024
 
 @dataclass(frozen=True, eq=False)
 class FeatureExamples:
-    """Features and the classes of the pictures that they are of.
+    """Features, and the pictures that they are of.
 
     Attributes:
-        features: FP32 (N, ...), one row for each picture: what the head takes.
-        labels: As `Examples` has them.
+        values: FP32 (N, ...), one row for each picture: what the head takes.
+        examples: The pictures; their classes are what counts.
     """
 
-    features: NDArray[np.float32]
-    labels: NDArray[Any]
+    values: Tensor
+    examples: Examples
 
     def __len__(self) -> int:
         """Count the pictures."""
-        return len(self.labels)
+        return len(self.examples)
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ class _Training:
     settings: HeadSettings
 
     def __post_init__(self) -> None:
-        self.targets = self.objective.targets(self.examples.labels)
-        self.held_out_targets = self.objective.targets(self.held_out.labels)
+        self.targets = self.objective.targets(self.examples.examples.labels)
+        self.held_out_targets = self.objective.targets(self.held_out.examples.labels)
         self.steps = math.ceil(len(self.examples) / self.settings.batch_size)
         self.parameters = [value for value in self.head.parameters() if value.requires_grad]
 
@@ -200,8 +200,9 @@ class _Training:
     def _loss(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Give the loss of some rows, and how many of them are told right."""
         self.head.train()
-        logits = self.head(torch.from_numpy(self.examples.features[rows]))
-        targets = self.targets[torch.from_numpy(rows)]
+        chosen = torch.from_numpy(rows)
+        logits = self.head(self.examples.values[chosen])
+        targets = self.targets[chosen]
         right = self.objective.right(logits.detach(), targets).sum()
         return self.objective.loss(logits, targets), right
 
@@ -219,19 +220,17 @@ class _Training:
         )
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        chance = chance_at(self._seed(_ORDER), epoch)
-        if self.settings.balanced:
-            return balanced_rows(self.examples, chance)
-        return chance.permutation(len(self.examples))
+        return epoch_order(
+            self.examples.examples,
+            self.objective.labels,
+            chance=chance_at(self._seed(_ORDER), epoch),
+            balanced=self.settings.balanced,
+        )
 
     def _score(self) -> Score:
         self.head.eval()
         with torch.no_grad():
-            features = self.held_out.features
-            parts = [
-                self.head(torch.from_numpy(features[start : start + _MEASURED_AT_ONCE]))
-                for start in range(0, len(features), _MEASURED_AT_ONCE)
-            ]
+            parts = [self.head(rows) for rows in self.held_out.values.split(_MEASURED_AT_ONCE)]
             logits = torch.cat(parts)
         return Score(
             accuracy=float(self.objective.right(logits, self.held_out_targets).mean()),

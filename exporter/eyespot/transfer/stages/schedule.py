@@ -61,4 +61,4 @@ class Schedule:
         """Tell how many of the last blocks learn in an epoch, counted from 0."""
         if not self.gradual:
             return self.blocks
-        return min(self.blocks, 1 + epoch * self.blocks // self.epochs)
+        return math.ceil((epoch + 1) * self.blocks / self.epochs)
