@@ -1,7 +1,9 @@
 """Training networks on pictures: data in, a trained module and its weights out."""
 
 from eyespot.transfer.augmentation import RandomAffine
+from eyespot.transfer.backbones import Backbone, load_backbone
 from eyespot.transfer.checkpoint import save_weights
+from eyespot.transfer.class_balance import balanced_order, class_weights, positive_weights
 from eyespot.transfer.criteria import criterion_for, map_criterion
 from eyespot.transfer.data import load_data
 from eyespot.transfer.digits import DigitsSplit, load_digits
@@ -17,6 +19,7 @@ from eyespot.transfer.errors import (
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.features import Features, compute_features, supports_bfloat16
 from eyespot.transfer.heads import Head, drop_auxiliary_heads, find_head, replace_head
 from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
 from eyespot.transfer.picture_split import PictureSplit
@@ -25,6 +28,7 @@ from eyespot.transfer.triplet_loss import semi_hard_triplets, squared_distances,
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, training_rule
 
 __all__ = [
+    "Backbone",
     "BackboneError",
     "CheckpointError",
     "DigitsSplit",
@@ -32,6 +36,7 @@ __all__ = [
     "EpochReport",
     "Examples",
     "ExamplesError",
+    "Features",
     "Head",
     "HeadError",
     "InterruptedTrainingError",
@@ -44,17 +49,23 @@ __all__ = [
     "TrainingResult",
     "TransferError",
     "accuracy",
+    "balanced_order",
+    "class_weights",
+    "compute_features",
     "criterion_for",
     "drop_auxiliary_heads",
     "find_head",
+    "load_backbone",
     "load_data",
     "load_digits",
     "map_criterion",
+    "positive_weights",
     "predict",
     "replace_head",
     "save_weights",
     "semi_hard_triplets",
     "squared_distances",
+    "supports_bfloat16",
     "train",
     "train_neocognitron",
     "train_zoo_model",

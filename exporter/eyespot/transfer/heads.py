@@ -159,9 +159,7 @@ def _stand_in(value: Tensor) -> Tensor:
 
 
 @contextmanager
-def _noting_calls(
-    network: nn.Module, calls: dict[str, list[tuple[Tensor, int]]]
-) -> Iterator[None]:
+def _noting_calls(network: nn.Module, calls: dict[str, list[tuple[Tensor, int]]]) -> Iterator[None]:
     def note(name: str) -> Any:
         return lambda _layer, _inputs, output: calls.setdefault(name, []).append(
             (output, output._version)
