@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from eyespot.transfer.atomic_files import replacing
 from eyespot.transfer.errors import CheckpointError
 
 
@@ -35,15 +35,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, notes: Mapping[s
     """
     state = {name: value.detach().contiguous() for name, value in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, so that the renaming stays within one file system.
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            written = Path(folder) / path.name
-            written.touch()
-            mode = written.stat().st_mode  # what the umask allows; the writer allows less
+        with replacing(path) as written:
             save_file(state, written, metadata=dict(notes))
-            written.chmod(mode)
-            written.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path} cannot be written: {reason}") from error

@@ -34,6 +34,9 @@ def make_network(outputs=2):
     network = nn.Sequential()
     for name, layer in layers.items():
         network.add_module(name, layer)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
     # Statistics unlike those that a batch would have.
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -45,8 +48,8 @@ def make_examples(number, *, seed=0):
     """Class 1 is brighter, class 0 darker, both with noise (N, 6, 6, 1)."""
     chance = np.random.default_rng(seed)
     labels = np.arange(number) % 2
-    noise = chance.integers(0, 120, (number, 6, 6, 1))
-    return Examples((noise + 80 * labels[:, None, None, None]).astype(np.uint8), labels)
+    noise = chance.integers(0, 60, (number, 6, 6, 1))
+    return Examples((noise + 190 * labels[:, None, None, None]).astype(np.uint8), labels)
 
 
 @pytest.fixture
