@@ -1,6 +1,7 @@
 """Training networks on pictures: data in, a trained module and its weights out."""
 
 from eyespot.transfer.augmentation import RandomAffine
+from eyespot.transfer.calibration import Temperature, Tempered, bake_temperature, fit_temperature
 from eyespot.transfer.checkpoint import save_weights
 from eyespot.transfer.criteria import criterion_for, map_criterion
 from eyespot.transfer.digits import DigitsSplit, load_digits
@@ -8,11 +9,21 @@ from eyespot.transfer.errors import (
     CheckpointError,
     DivergedError,
     ExamplesError,
+    MetricsError,
     MissingScikitLearnError,
     SettingsError,
     TransferError,
 )
 from eyespot.transfer.examples import Examples
+from eyespot.transfer.mcnemar import McNemarTest, mcnemar_test
+from eyespot.transfer.metrics import (
+    ClassificationMetrics,
+    ClassScores,
+    Metrics,
+    MultiLabelMetrics,
+    ProbabilityMetrics,
+    measure,
+)
 from eyespot.transfer.neocognitron_training import TrainedNeocognitron, train_neocognitron
 from eyespot.transfer.picture_folder import PictureSplit, load_picture_folder
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
@@ -21,24 +32,37 @@ from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, trainin
 
 __all__ = [
     "CheckpointError",
+    "ClassScores",
+    "ClassificationMetrics",
     "DigitsSplit",
     "DivergedError",
     "EpochReport",
     "Examples",
     "ExamplesError",
+    "McNemarTest",
+    "Metrics",
+    "MetricsError",
     "MissingScikitLearnError",
+    "MultiLabelMetrics",
     "PictureSplit",
+    "ProbabilityMetrics",
     "RandomAffine",
     "SettingsError",
+    "Temperature",
+    "Tempered",
     "TrainedModel",
     "TrainedNeocognitron",
     "TrainingResult",
     "TransferError",
     "accuracy",
+    "bake_temperature",
     "criterion_for",
+    "fit_temperature",
     "load_digits",
     "load_picture_folder",
     "map_criterion",
+    "mcnemar_test",
+    "measure",
     "predict",
     "save_weights",
     "semi_hard_triplets",

@@ -5,6 +5,7 @@ TransferError (ValueError)
 ├── SettingsError             epochs, batch size or learning rate that cannot be
 ├── DivergedError             the loss is no number any more
 ├── CheckpointError           the weights cannot be written
+├── MetricsError              logits and labels that nothing can be measured of
 └── MissingScikitLearnError   scikit-learn, which ships the digits, is absent
 """
 
@@ -29,6 +30,10 @@ class DivergedError(TransferError):
 
 class CheckpointError(TransferError):
     """The file of the weights cannot be written."""
+
+
+class MetricsError(TransferError):
+    """Logits, labels and names do not fit each other, or are no numbers."""
 
 
 class MissingScikitLearnError(TransferError):
