@@ -33,7 +33,7 @@ _STEPS = 100
 _SMALLEST_STEP = 1e-10
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.integer[Any]]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def sigmoid_loss(logits: NDArray[Any], labels: Integers) -> float:
     return float((np.logaddexp(0.0, z) - labels * z).mean())
 
 
-def fit_temperature(logits: NDArray[Any], labels: Integers) -> Temperature:
+def fit_temperature(logits: NDArray[Any], labels: NDArray[Any]) -> Temperature:
     """Find the temperature that makes the labels likeliest.
 
     Args:
@@ -197,7 +197,7 @@ def fit_temperature(logits: NDArray[Any], labels: Integers) -> Temperature:
     Raises:
         MetricsError: Logits and labels do not fit each other, or are no numbers.
     """
-    check_logits(logits, labels)
+    labels = checked_labels(logits, labels)
     is_exclusive = labels.ndim == 1 and logits.shape[1] > 1
     if not is_exclusive:
         labels = labels.reshape(logits.shape)  # (N,) -> (N, 1)
@@ -233,8 +233,8 @@ def answers(logits: NDArray[Any], labels: Integers) -> tuple[Floats, NDArray[np.
     return np.maximum(probability, 1 - probability).ravel(), is_right.ravel()
 
 
-def check_logits(logits: NDArray[Any], labels: Integers) -> None:
-    """Check that labels are answers that logits could have given.
+def checked_labels(logits: NDArray[Any], labels: NDArray[Any]) -> Integers:
+    """Give labels as whole numbers, once it is sure that logits could have meant them.
 
     Raises:
         MetricsError: They do not fit each other, or some logits are no numbers.
@@ -246,13 +246,12 @@ def check_logits(logits: NDArray[Any], labels: Integers) -> None:
             f"labels must be ({len(logits)},) or {logits.shape}, as the logits are "
             f"{logits.shape}; found {labels.shape}"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise MetricsError(f"labels must be whole numbers, found {labels.dtype}")
     is_exclusive = labels.ndim == 1 and logits.shape[1] > 1
     most = logits.shape[1] - 1 if is_exclusive else 1
-    if labels.min() < 0 or labels.max() > most:
+    whole = labels.astype(np.int64)
+    if (whole != labels).any() or whole.min() < 0 or whole.max() > most:
         raise MetricsError(
-            f"labels must lie between 0 and {most}, found {labels.min()} to {labels.max()}"
+            f"labels must be whole numbers from 0 to {most}, found {labels.min()} to {labels.max()}"
         )
     broken = ~np.isfinite(logits).all(axis=1)
     if broken.any():
@@ -260,6 +259,7 @@ def check_logits(logits: NDArray[Any], labels: Integers) -> None:
             f"{broken.sum()} of {len(logits)} rows of logits hold NaN or infinity, the first is "
             f"row {broken.argmax()}: the network's weights or its input are broken"
         )
+    return whole
 
 
 def _last_layer(module: nn.Module) -> nn.Module:

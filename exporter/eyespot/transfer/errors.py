@@ -6,6 +6,8 @@ TransferError (ValueError)
 ├── DivergedError             the loss is no number any more
 ├── CheckpointError           the weights cannot be written
 ├── MetricsError              logits and labels that nothing can be measured of
+├── ReportError               the report cannot be written
+├── EvaluationError           the model and the data do not fit each other
 └── MissingScikitLearnError   scikit-learn, which ships the digits, is absent
 """
 
@@ -34,6 +36,14 @@ class CheckpointError(TransferError):
 
 class MetricsError(TransferError):
     """Logits, labels and names do not fit each other, or are no numbers."""
+
+
+class ReportError(TransferError):
+    """The files of the report cannot be written."""
+
+
+class EvaluationError(TransferError):
+    """A model cannot be measured on these data: it has other classes, or none."""
 
 
 class MissingScikitLearnError(TransferError):

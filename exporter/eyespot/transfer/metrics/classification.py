@@ -42,7 +42,7 @@ class ClassificationMetrics:
 
 
 def measure_classes(
-    logits: NDArray[Any], labels: NDArray[np.integer[Any]], *, names: Sequence[str]
+    logits: NDArray[Any], labels: NDArray[np.int64], *, names: Sequence[str]
 ) -> ClassificationMetrics:
     """Measure logits (N, K) that were checked, with class indices (N,)."""
     matrix = confusion_matrix(logits.argmax(axis=1), labels, count=len(names))
@@ -62,7 +62,7 @@ def measure_classes(
 
 
 def confusion_matrix(
-    predicted: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]], *, count: int
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], *, count: int
 ) -> NDArray[np.int64]:
     """Count pictures by their class (row) and what they were said to be (column)."""
     cells = np.bincount(labels * count + predicted, minlength=count * count)
@@ -75,7 +75,7 @@ def as_rows(matrix: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def _top_accuracy(logits: NDArray[Any], labels: NDArray[np.integer[Any]]) -> float:
+def _top_accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """Share of rows whose class has fewer than five before it; of equals the first is first."""
     own = logits[np.arange(len(labels)), labels][:, None]  # (N, 1)
     is_lower_index = np.arange(logits.shape[1]) < labels[:, None]  # (N, K)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.transfer.calibration import check_logits
+from eyespot.transfer.calibration import checked_labels
 from eyespot.transfer.errors import MetricsError
 from eyespot.transfer.metrics.classification import ClassificationMetrics, measure_classes
 from eyespot.transfer.metrics.multi_label import MultiLabelMetrics, measure_labels
@@ -17,9 +16,7 @@ from eyespot.transfer.metrics.probability import ProbabilityMetrics, measure_pro
 Metrics: TypeAlias = ClassificationMetrics | MultiLabelMetrics | ProbabilityMetrics
 
 
-def measure(
-    logits: NDArray[Any], labels: NDArray[np.integer[Any]], *, names: Sequence[str]
-) -> Metrics:
+def measure(logits: NDArray[Any], labels: NDArray[Any], *, names: Sequence[str]) -> Metrics:
     """Measure a network by what it said of pictures.
 
     Args:
@@ -31,7 +28,7 @@ def measure(
     Raises:
         MetricsError: They do not fit each other, or logits are NaN or infinite.
     """
-    check_logits(logits, labels)
+    labels = checked_labels(logits, labels)
     is_single = logits.shape[1] == 1
     if len(names) != logits.shape[1] and not (is_single and len(names) == 2):
         raise MetricsError(f"{len(names)} names for {logits.shape[1]} classes")

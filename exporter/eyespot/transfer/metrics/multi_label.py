@@ -40,7 +40,7 @@ class MultiLabelMetrics:
 
 
 def measure_labels(
-    logits: NDArray[Any], labels: NDArray[np.integer[Any]], *, names: Sequence[str]
+    logits: NDArray[Any], labels: NDArray[np.int64], *, names: Sequence[str]
 ) -> MultiLabelMetrics:
     """Measure logits (N, K) that were checked, with labels (N, K) of 0 and 1."""
     is_claimed, is_actual = logits > 0, labels == 1

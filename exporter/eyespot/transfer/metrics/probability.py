@@ -42,7 +42,7 @@ class ProbabilityMetrics:
 
 
 def measure_probability(
-    logits: NDArray[Any], labels: NDArray[np.integer[Any]], *, names: Sequence[str]
+    logits: NDArray[Any], labels: NDArray[np.int64], *, names: Sequence[str]
 ) -> ProbabilityMetrics:
     """Measure logits (N, 1) that were checked, with labels (N,) or (N, 1) of 0 and 1.
 
