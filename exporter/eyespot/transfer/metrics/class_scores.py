@@ -53,7 +53,14 @@ def class_scores(
     f1 = _share(2 * right, claimed + actual)
     areas = average_precisions or [None] * len(names)
     return tuple(
-        ClassScores(name, int(actual[at]), *map(float, (precision[at], recall[at], f1[at])), area)
+        ClassScores(
+            label=name,
+            support=int(actual[at]),
+            precision=float(precision[at]),
+            recall=float(recall[at]),
+            f1=float(f1[at]),
+            average_precision=area,
+        )
         for at, (name, area) in enumerate(zip(names, areas, strict=True))
     )
 

@@ -50,7 +50,8 @@ class PictureExplainer:
         """
         objective = Objective(Targets(classes))
         found = self._method.explain(self._backend, images, objective).attributions
-        return np.abs(found).max(axis=3)  # (N, H, W, C) -> (N, H, W)
+        counted: NDArray[np.float32] = np.abs(found).max(axis=3)  # (N, H, W, C) -> (N, H, W)
+        return counted
 
     def _is_possible(self, method: Method) -> bool:
         try:

@@ -156,7 +156,7 @@ def _confusion(metrics: Metrics) -> str:
         for count, actual, said in worst
     )
     listed = f"<h3>Most often</h3>\n<ul>{lines}</ul>" if lines else "<p>Nothing was confused.</p>"
-    return f"<h2>What is taken for what</h2>\n{picture}\n{listed}"
+    return f'<h2>What is taken for what</h2>\n<div class="grid">{picture}<div>{listed}</div></div>'
 
 
 def _calibration(report: Report) -> str:

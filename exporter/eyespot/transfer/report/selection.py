@@ -28,7 +28,7 @@ def show_pictures(
     explain: Explain | None = None,
     most_mistakes: int = 12,
     most_classes: int = 20,
-    most_of_class: int = 6,
+    most_of_class: int = 4,
 ) -> tuple[tuple[ShownPicture, ...], dict[str, tuple[ShownPicture, ...]]]:
     """Choose pictures for a report: its mistakes, and its examples by class.
 
@@ -105,7 +105,7 @@ class _ExclusiveAnswers:
 
     def mistakes(self) -> list[_Answer]:
         """Give every picture that is wrong, the surest first."""
-        wrong = np.flatnonzero(self._said != self._labels)
+        wrong = np.flatnonzero(self._said != self._labels).tolist()
         return sorted(map(self._answer, wrong), key=lambda answer: -answer.confidence)
 
     def examples(self, most_classes: int, most_of_class: int) -> dict[str, list[_Answer]]:
@@ -122,7 +122,7 @@ class _ExclusiveAnswers:
     def _answer(self, row: int) -> _Answer:
         said = int(self._said[row])
         return _Answer(
-            row=int(row),
+            row=row,
             output=said,
             actual=self._names[self._labels[row]],
             said=self._names[said],
@@ -145,7 +145,7 @@ class _SeparateAnswers:
         """Give every picture that is wrong, by its surest mistake; the surest first."""
         is_wrong = self._is_said != self._is_actual
         surety = np.where(is_wrong, np.abs(self._probabilities - 0.5), -1.0)  # (N, K)
-        rows = np.flatnonzero(is_wrong.any(axis=1))
+        rows = np.flatnonzero(is_wrong.any(axis=1)).tolist()
         answers = [self._answer(row, int(surety[row].argmax())) for row in rows]
         return sorted(answers, key=lambda answer: -answer.confidence)
 
@@ -155,7 +155,7 @@ class _SeparateAnswers:
         return {
             self._names[each]: [self._answer(row, each) for row in rows]
             for each in _worst(wrong, most_classes)
-            if len(
+            if (
                 rows := _spread(
                     self._is_actual[:, each], self._probabilities[:, each], most_of_class
                 )
@@ -167,7 +167,7 @@ class _SeparateAnswers:
         is_said = bool(self._is_said[row, output])
         probability = float(self._probabilities[row, output])
         return _Answer(
-            row=int(row),
+            row=row,
             output=output,
             actual=words[int(self._is_actual[row, output])],
             said=words[is_said],
@@ -192,15 +192,12 @@ def _worst(wrong: NDArray[np.int64], most: int) -> list[int]:
     return [int(each) for each in sorted(worst)]
 
 
-def _spread(
-    is_member: NDArray[np.bool_], probability: NDArray[np.float64], most: int
-) -> NDArray[np.int64]:
+def _spread(is_member: NDArray[np.bool_], probability: NDArray[np.float64], most: int) -> list[int]:
     """Choose rows of members, evenly from the likeliest to the least likely."""
     rows = np.flatnonzero(is_member)
     ordered = rows[np.argsort(-probability[rows], kind="stable")]
     places = np.linspace(0, len(ordered) - 1, min(most, len(ordered)))
-    chosen: NDArray[np.int64] = ordered[np.rint(places).astype(np.int64)]
-    return chosen
+    return [int(row) for row in ordered[np.rint(places).astype(np.int64)]]
 
 
 def _as_rgb(pixels: NDArray[np.uint8], color_order: ColorOrder) -> NDArray[np.uint8]:
