@@ -2,6 +2,8 @@
 
 TransferError (ValueError)
 ├── ExamplesError             pictures and labels that nothing can be trained on
+├── HeadError                 the classifier of a network is not found, or cannot be replaced
+├── BackboneError             what is asked for cannot be had as a backbone
 ├── SettingsError             epochs, batch size or learning rate that cannot be
 ├── DivergedError             the loss is no number any more
 ├── CheckpointError           the weights cannot be written
@@ -20,6 +22,14 @@ class TransferError(ValueError):
 
 class ExamplesError(TransferError):
     """Pictures and labels do not fit each other, or the network."""
+
+
+class HeadError(TransferError):
+    """The classifier of a network cannot be found, or cannot be replaced."""
+
+
+class BackboneError(TransferError):
+    """The network asked for cannot be fine-tuned as it is, or is not what it should be."""
 
 
 class SettingsError(TransferError):
