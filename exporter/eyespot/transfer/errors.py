@@ -8,6 +8,9 @@ TransferError (ValueError)
 ├── DivergedError             the loss is no number any more
 ├── CheckpointError           a file of weights cannot be written, or not be taken up again
 ├── InterruptedTrainingError  the user ended it; the checkpoint is named
+├── MetricsError              logits and labels that nothing can be measured of
+├── ReportError               the report cannot be written
+├── EvaluationError           the model and the data do not fit each other
 └── MissingScikitLearnError   scikit-learn, which ships the digits, is absent
 """
 
@@ -44,6 +47,18 @@ class CheckpointError(TransferError):
 
 class InterruptedTrainingError(TransferError):
     """The user ended the training; it can be taken up again from the checkpoint that is named."""
+
+
+class MetricsError(TransferError):
+    """Logits, labels and names do not fit each other, or are no numbers."""
+
+
+class ReportError(TransferError):
+    """The files of the report cannot be written."""
+
+
+class EvaluationError(TransferError):
+    """A model cannot be measured on these data: it has other classes, or none."""
 
 
 class MissingScikitLearnError(TransferError):

@@ -228,7 +228,9 @@ def test_another_training_is_not_taken_up(network, blocks, tmp_path):
     path = tmp_path / "checkpoint"
     run(network, blocks, checkpoint=CheckpointPlace(path, {"seed": 1, "data": "ab"}))
     other = CheckpointPlace(path, {"seed": 2, "data": "ab"}, resume=True)
-    with pytest.raises(CheckpointError, match=r"another training \(seed was 1, is 2\): resume with"):
+    with pytest.raises(
+        CheckpointError, match=r"another training \(seed was 1, is 2\): resume with"
+    ):
         run(network, blocks, checkpoint=other)
 
 
@@ -274,7 +276,7 @@ def test_a_kill_at_any_step_changes_nothing(tmp_path, blocks):
     assert [epoch.loss for epoch in resumed.history] == [epoch.loss for epoch in expected.history]
 
 
-_SCRIPT = '''
+_SCRIPT = """
 import os, signal, sys
 import torch
 from tests.transfer.stages.conftest import make_network
@@ -294,4 +296,4 @@ def kill(progress):
 
 place = CheckpointPlace(Path(sys.argv[1]), {"seed": 0}, seconds=0, resume=True)
 ours.run(network, blocks, settings={**ours.EVERYTHING, "epochs": 3}, checkpoint=place, progress=kill)
-'''
+"""

@@ -61,9 +61,7 @@ def test_rates_rise_fall_and_grow_smaller_with_depth():
 
 
 def test_gradual_unfreezing_reaches_every_block():
-    schedule = Schedule(
-        learning_rate=1.0, decay=0.5, epochs=6, steps=1, blocks=3, gradual=True
-    )
+    schedule = Schedule(learning_rate=1.0, decay=0.5, epochs=6, steps=1, blocks=3, gradual=True)
     assert [schedule.learning_blocks(epoch) for epoch in range(6)] == [1, 1, 2, 2, 3, 3]
     brief = Schedule(learning_rate=1.0, decay=0.5, epochs=2, steps=1, blocks=5, gradual=True)
     assert [brief.learning_blocks(epoch) for epoch in range(2)] == [3, 5]

@@ -166,7 +166,9 @@ def _grouped(
 def _own_parameters(network: nn.Module, parts: Sequence[str], head: str) -> Iterator[str]:
     """Name the parameters of the modules that were opened, such as a class token."""
     opened = {
-        ".".join(part.split(".")[:depth]) for part in [*parts, head] for depth in range(part.count(".") + 1)
+        ".".join(part.split(".")[:depth])
+        for part in [*parts, head]
+        for depth in range(part.count(".") + 1)
     }
     for name in sorted(opened):
         prefix = f"{name}." if name else ""

@@ -63,9 +63,7 @@ def is_unfrozen(tensor: str, blocks: Sequence[Block], *, head: str) -> bool:
     return in_head or any(block.holds(tensor) for block in blocks)
 
 
-def unfrozen_state(
-    network: nn.Module, blocks: Sequence[Block], *, head: str
-) -> dict[str, Tensor]:
+def unfrozen_state(network: nn.Module, blocks: Sequence[Block], *, head: str) -> dict[str, Tensor]:
     """Copy the tensors that may have changed, by name."""
     return {
         name: value.detach().clone()

@@ -215,9 +215,7 @@ class _Training:
             with torch_chance_at(self._seed(_RANGE), step):
                 return self._loss(order[start : start + size])[0]
 
-        return find_learning_rate(
-            self.parameters, loss_at, weight_decay=self.settings.weight_decay
-        )
+        return find_learning_rate(self.parameters, loss_at, weight_decay=self.settings.weight_decay)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return epoch_order(

@@ -49,9 +49,7 @@ class Objective:
                 f"{self.labels}: leave out --single-probability"
             )
         if not 0 <= self.label_smoothing < 1:
-            raise SettingsError(
-                f"label_smoothing must lie in [0, 1), found {self.label_smoothing}"
-            )
+            raise SettingsError(f"label_smoothing must lie in [0, 1), found {self.label_smoothing}")
 
     @property
     def outputs(self) -> int:

@@ -93,9 +93,7 @@ def read_state(path: Path, *, settings: Mapping[str, Any]) -> TrainingState:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(
-            f"{path} cannot be read: {error}. Remove it to begin anew"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read: {error}. Remove it to begin anew") from error
     return state
 
 

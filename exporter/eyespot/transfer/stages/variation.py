@@ -91,9 +91,7 @@ def transform_of(augmentation: str, *, height: int, width: int) -> Any:
 class _VariedPictures(Dataset[Tensor]):
     def __init__(self, images: NDArray[np.uint8], augmentation: str, seed: int) -> None:
         self._images = images
-        self._transform = transform_of(
-            augmentation, height=images.shape[1], width=images.shape[2]
-        )
+        self._transform = transform_of(augmentation, height=images.shape[1], width=images.shape[2])
         self._seed = seed
 
     def __getitem__(self, place: tuple[int, int]) -> Tensor:
