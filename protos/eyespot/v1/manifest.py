@@ -44,6 +44,8 @@ class Provenance:
         training: What is known of the training, such as accuracy and seed.
         transform_input: Whether the network re-normalises its input inside, as torchvision's
             GoogLeNet and Inception were trained to; None where it has no such switch.
+        fine_tuning: How the weights above were fine-tuned: the data's hash, the recipe and what
+            was measured; empty where they are served as they are.
     """
 
     architecture: str
@@ -53,6 +55,7 @@ class Provenance:
     weights_sha256: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     transform_input: bool | None = None
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

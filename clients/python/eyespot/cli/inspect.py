@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one
 from eyespot.cli.errors import CommandError, UsageError, telling
@@ -262,8 +262,22 @@ def _provenance(provenance: Provenance) -> dict[str, object]:
         "year": provenance.year,
         "weights": provenance.weights,
         "weights SHA-256": provenance.weights_sha256,
-        "training": "\n".join(f"{name}: {value}" for name, value in provenance.training.items()),
+        "training": _lines(provenance.training),
+        "fine-tuning": _lines(provenance.fine_tuning),
     }
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    """Write each value on a line of its own; those of a group are set in."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            lines += [f"{name}:", *(f"  {line}" for line in _lines(value).splitlines())]
+        elif isinstance(value, list | tuple):
+            lines.append(f"{name}: {', '.join(map(str, value)) or 'none'}")
+        elif value is not None:
+            lines.append(f"{name}: {value}")
+    return "\n".join(lines)
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> str:

@@ -39,6 +39,9 @@ class Subcommand:
 SUBCOMMANDS = {
     "models": Subcommand("eyespot.cli.models", "list the networks of the zoo", "export"),
     "train": Subcommand("eyespot.cli.train", "train a network of the zoo", "transfer"),
+    "finetune": Subcommand(
+        "eyespot.cli.finetune", "teach a trained network other pictures, and export it", "transfer"
+    ),
     "export": Subcommand(
         "eyespot.cli.export", "export a network to a model repository, with proof", "export"
     ),

@@ -24,9 +24,9 @@ def chance_at(seed: int, *place: int) -> np.random.Generator:
 
 @contextmanager
 def torch_chance_at(seed: int, *place: int) -> Iterator[None]:
-    """Let PyTorch, as in dropout, draw by a place; its own state is given back as it was."""
+    """Let PyTorch, as in dropout, draw by a place; the CPU's state is given back as it was."""
     number = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(number) >> 1)  # a seed has 63 bits
         yield
 

@@ -26,7 +26,7 @@ from eyespot.transfer.stages.objective import Objective
 from eyespot.transfer.stages.score import Epoch, Progress, Score
 
 STAGE = "head"
-_CHANCES = _ORDER, _DROPOUT, _RANGE = range(3)
+_CHANCES = _ORDER, _DROPOUT = range(2)
 _MEASURED_AT_ONCE = 1024
 
 
@@ -121,9 +121,11 @@ def train_head(
         DivergedError: The loss is no number any more.
         SettingsError: A setting is out of its range.
     """
-    training = _Training(head, examples, held_out, objective, settings or HeadSettings())
+    settings = settings or HeadSettings()
+    training = _Training(head, examples, held_out, objective, settings)
     try:
-        return training.run(progress)
+        with torch_chance_at(settings.seed * len(_CHANCES) + _DROPOUT):
+            return training.run(progress)
     finally:
         head.eval()
 
@@ -182,8 +184,7 @@ class _Training:
         size = self.settings.batch_size
         for step, start in enumerate(range(0, len(order), size)):
             rows = order[start : start + size]
-            with torch_chance_at(self._seed(_DROPOUT), number, step):
-                loss, right = self._loss(rows)
+            loss, right = self._loss(rows)
             if not math.isfinite(float(loss.detach())):
                 raise DivergedError(
                     f"the loss of the head is {float(loss.detach())} at step {step + 1} of "
@@ -212,8 +213,7 @@ class _Training:
 
         def loss_at(step: int) -> Tensor:
             start = step % self.steps * size
-            with torch_chance_at(self._seed(_RANGE), step):
-                return self._loss(order[start : start + size])[0]
+            return self._loss(order[start : start + size])[0]
 
         return find_learning_rate(self.parameters, loss_at, weight_decay=self.settings.weight_decay)
 
@@ -221,7 +221,7 @@ class _Training:
         return epoch_order(
             self.examples.examples,
             self.objective.labels,
-            chance=chance_at(self._seed(_ORDER), epoch),
+            chance=chance_at(self.settings.seed * len(_CHANCES) + _ORDER, epoch),
             balanced=self.settings.balanced,
         )
 
@@ -237,6 +237,3 @@ class _Training:
 
     def _weights(self) -> dict[str, Tensor]:
         return copy.deepcopy(self.head.state_dict())
-
-    def _seed(self, what: int) -> int:
-        return self.settings.seed * len(_CHANCES) + what

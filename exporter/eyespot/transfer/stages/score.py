@@ -47,24 +47,24 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, at a step.
+    """Where the work stands, at a step.
 
     Attributes:
-        stage: "head" or "blocks".
-        epoch: Counted from 1.
+        stage: "pictures" that are read, "features" that are computed, "head" or "blocks".
+        step: Done, of the epoch where there are epochs.
+        steps: In all, or of the epoch.
+        epoch: Counted from 1; 0 where there are none.
         epochs: At most; early stopping may come before.
-        step: Done in this epoch.
-        steps: Of an epoch.
         loss: Mean so far in this epoch.
         accuracy: The same.
         seconds_left: As far as one can tell.
     """
 
     stage: str
-    epoch: int
-    epochs: int
     step: int
     steps: int
-    loss: float
-    accuracy: float
-    seconds_left: float
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    seconds_left: float | None = None
