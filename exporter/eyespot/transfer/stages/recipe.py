@@ -162,8 +162,7 @@ def recipe_from(values: Mapping[str, Any]) -> Recipe:
             f"a recipe has no {', '.join(unknown)}; it has {', '.join(sorted(hints))}"
         )
     for name, value in values.items():
-        kinds = tuple(kind for kind in get_args(hints[name]) or (hints[name],))
-        if isinstance(value, bool) and bool not in kinds or not _is_of(value, kinds):
+        if not _is_of(value, get_args(hints[name]) or (hints[name],)):
             raise SettingsError(f"{name} cannot be {value!r}")
     return Recipe(**values)
 
@@ -188,9 +187,10 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _is_of(value: Any, kinds: tuple[Any, ...]) -> bool:
-    """Tell whether a value is of one of several kinds; whole numbers are numbers."""
-    plain = tuple(kind for kind in kinds if isinstance(kind, type))
-    named = tuple(kind for kind in kinds if isinstance(kind, str))
-    return (bool(plain) and isinstance(value, plain + ((int,) if float in plain else ()))) or (
-        value in named
-    )
+    """Tell whether a value is of one of several types or is one of several words."""
+    if isinstance(value, bool):
+        return bool in kinds
+    types = tuple(kind for kind in kinds if isinstance(kind, type))
+    if float in types:
+        types += (int,)  # a whole number is a number
+    return isinstance(value, types) or value in [kind for kind in kinds if isinstance(kind, str)]

@@ -55,7 +55,8 @@ def facts_of(tuned: FineTuned) -> dict[str, str]:
     facts = {
         "backbone": f"{told.architecture}, weights {told.weights}{sha256}",
         "method": f"{tuned.recipe.method}: {METHODS[tuned.recipe.method].summary}",
-        "pictures": f"{len(tuned.split.train):,} to learn from, {len(tuned.split.held_out):,} held out",
+        "pictures": f"{len(tuned.split.train):,} to learn from, "
+        f"{len(tuned.split.held_out):,} held out",
         "features": "found on the disk"
         if probe.were_features_cached
         else f"computed in {probe.feature_seconds:.1f} s",
