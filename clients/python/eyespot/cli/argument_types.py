@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 
 def at_least_one(text: str) -> int:
@@ -22,6 +23,17 @@ def _whole_number(text: str, *, minimum: int) -> int:
         raise argparse.ArgumentTypeError(f"must be a whole number, found {text!r}") from None
     if number < minimum:
         raise argparse.ArgumentTypeError(f"must be at least {minimum}, found {number}")
+    return number
+
+
+def positive_number(text: str) -> float:
+    """Read how much of something there may be."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, found {text!r}") from None
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, found {text}")
     return number
 
 
