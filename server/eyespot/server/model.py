@@ -27,7 +27,7 @@ from eyespot.server.errors import (
     UnavailableError,
 )
 from eyespot.server.model_config import DynamicBatching, ModelConfig, TensorConfig, complete
-from eyespot.server.repository import VersionFolder, read_and_check_manifest, read_labels
+from eyespot.server.repository import VersionFolder, check_files, read_labels
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
@@ -83,7 +83,7 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
         RepositoryError: the version cannot be served.
         StartError: the server cannot serve at all, as without its execution provider.
     """
-    manifest = read_and_check_manifest(folder)
+    manifest = check_files(folder)
     session_settings = read_session_settings(
         folder.config_file.message,
         SessionSettings(device=settings.device, intra_op_num_threads=settings.intra_op_num_threads),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from eyespot.server.errors import RepositoryError, StartError
 from eyespot.server.model_config import ConfigFile, empty_config, parse_config, read_config
+from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -115,12 +116,34 @@ def suggest_repository(repository: Path) -> Path | None:
     return None
 
 
-def read_and_check_manifest(version: VersionFolder) -> Manifest | None:
-    """Reads the manifest of a version and hashes the files it lists; None without one.
+def check_files(version: VersionFolder) -> Manifest | None:
+    """Checks where the weights of a version lie, and each file against the manifest.
+
+    Returns:
+        The manifest; None without one.
 
     Raises:
-        RepositoryError: a file is missing or is not the one that was exported.
+        RepositoryError: a file is missing, is not the one that was exported, or lies where none
+            may be read.
     """
+    manifest = _read_and_check_manifest(version)
+    try:
+        beside = check_external_data(version.model_path)
+    except OSError as error:
+        name = version.model_path.name
+        raise RepositoryError(f"{name} cannot be read: {error.strerror}") from error
+    except ExternalDataError as error:
+        raise RepositoryError(str(error)) from error
+    unknown = [] if manifest is None else [name for name in beside if name not in manifest.files]
+    if unknown:
+        raise RepositoryError(
+            f"{version.model_path.name} keeps weights in {unknown[0]}, of which "
+            f"{MANIFEST_FILE} has no SHA-256; export the model again"
+        )
+    return manifest
+
+
+def _read_and_check_manifest(version: VersionFolder) -> Manifest | None:
     path = version.folder / MANIFEST_FILE
     if not path.exists():
         return None
@@ -225,8 +248,8 @@ def _choose(config_file: ConfigFile, numbers: list[int]) -> list[int]:
 
 
 def _check_hash(folder: Path, name: str, expected: str) -> None:
-    if Path(name).name != name:
-        raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which is no plain file name")
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which leaves the model's folder")
     try:
         found = sha256_of(folder / name)
     except OSError as error:
