@@ -1,6 +1,7 @@
 """Which requests leave a trace, and the spans that they leave."""
 
 import asyncio
+import itertools
 import sys
 from concurrent import futures
 
@@ -66,7 +67,7 @@ async def test_a_request_leaves_its_stops_in_order(repository, serving, exported
     assert [s.name for s in stops] == ["dataplane", "servicer", "batcher", "session", "batch"]
     assert stops[3].attributes["batch_rows"] == 1
     assert stops[0].start_time == whole.start_time
-    for before, after in zip(stops, stops[1:], strict=False):
+    for before, after in itertools.pairwise(stops):
         assert before.end_time == after.start_time
         assert after.parent.span_id == whole.context.span_id
     assert stops[-1].end_time <= whole.end_time
