@@ -125,17 +125,16 @@ def test_the_table_is_drawn_at_each_look():
         statistics(0, 0, 0),
         statistics(2000, 6000, 1000, sizes={6: 1000}, seconds=(0, 2000, 0, 0), waiting=3),
     )
-    first, second = text.split("here: 1 of 3 ready")[1:]
-    assert [line.split() for line in first.splitlines()[3:6]] == [
+    first, second = text.split("here: 1 of 2 ready")[1:]
+    assert [line.split() for line in first.splitlines()[2:4]] == [
         ["net", "1", *"·" * 12],
-        ["torn", "1", "UNAVAILABLE"],
-        ["asleep", "NOT", "LOADED"],
+        ["torn", "1", "unavailable"],
     ]
     (net,) = (line.split() for line in second.splitlines() if line.startswith("net"))
     # 2000 requests in 2 s, all from 1 to 2 ms.
     assert net == ["net", "1", "1,000", "█", "3,000", *"··", "6.00", "6", "3",
                    "1.95", "1.50", "1.95", "1.99"]  # fmt: skip
-    assert "Ctrl-C ends it" in second
+    assert "1 model is not loaded; Ctrl-C ends it" in second
 
 
 def test_a_narrow_terminal_gets_what_matters_most():
@@ -143,14 +142,14 @@ def test_a_narrow_terminal_gets_what_matters_most():
     text = watched(*looks, width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
-    assert "EXPLAINED" not in text
+    assert "EXPL/S" not in text
     (net,) = (line.split() for line in text.splitlines()[-5:] if line.startswith("net"))
     assert net == ["net", "1", "10.0", "10.0", "·", "2.00", "·", "0.50", "0.95", "0.99"]
 
 
 def test_a_server_that_is_gone_for_a_while_is_told_below_the_table():
     looks = statistics(0, 0, 0), GONE, statistics(8, 8, 8)
-    _, gone, back = watched(*looks).split("here: 1 of 3 ready")[1:]
+    _, gone, back = watched(*looks).split("here: 1 of 2 ready")[1:]
     assert "no answer: connection refused" in gone
     assert "no answer" not in back
     assert "2.00" in back  # 8 requests in the 4 s since the last look that found anything

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eyespot.cli.activity import Activity, activity_between
+from eyespot.cli.output import counted
 from eyespot.client import (
     Client,
     DeadlineExceededError,
@@ -39,18 +40,18 @@ class Column:
 
 
 _COLUMNS = (
-    Column("REQUESTS\nper s"),
+    Column("REQ/S"),
     Column("", is_extra=True),  # the curve of the requests
-    Column("ROWS\nper s"),
-    Column("FAILED\nper s"),
-    Column("EXPLAINED\nper s", is_extra=True),
-    Column("BATCH\nmean"),
-    Column("\nmax", is_extra=True),
-    Column("WAITING\nnow"),
-    Column("QUEUE MS\np95", is_extra=True),
-    Column("LATENCY MS\np50"),
-    Column("\np95"),
-    Column("\np99"),
+    Column("ROWS/S"),
+    Column("FAIL/S"),
+    Column("EXPL/S", is_extra=True),
+    Column("BATCH"),
+    Column("MAX", is_extra=True),
+    Column("WAIT"),
+    Column("QUEUE p95", is_extra=True),
+    Column("p50 MS"),
+    Column("p95 MS"),
+    Column("p99 MS"),
 )
 
 _Key = tuple[str, str]
@@ -137,33 +138,39 @@ def draw(history: History, title: str, *, trouble: str = "", is_narrow: bool = F
         trouble: Why the last look found nothing.
         is_narrow: Whether it has to do with 80 columns, and leaves out what is least missed.
     """
-    look = history.last
-    models = look.models if look is not None else ()
-    ready = sum(model.is_ready for model in models)
+    models = history.last.models if history.last is not None else ()
+    wanted = [model for model in models if model.state]  # the others nobody has asked for yet
+    ready = sum(model.is_ready for model in wanted)
     table = Table(
-        title=f"{title}: {ready} of {len(models)} ready",
+        title=f"{title}: {ready} of {len(wanted)} ready",
         title_justify="left",
         title_style="bold",
-        caption=Text(trouble, "red") if trouble else "Ctrl-C ends it",
+        caption=Text(trouble, "red") if trouble else _caption(len(models) - len(wanted)),
         caption_justify="left",
         box=None,
         header_style="dim",
         pad_edge=False,
     )
-    table.add_column("MODEL", vertical="bottom", overflow="ellipsis", no_wrap=True)
     shown = [index for index, column in enumerate(_COLUMNS) if not (is_narrow and column.is_extra)]
+    table.add_column("MODEL")
     for index in shown:
-        table.add_column(_COLUMNS[index].head, justify="right", vertical="bottom", no_wrap=True)
-    for model in models:
+        table.add_column(_COLUMNS[index].head, justify="right", no_wrap=True)
+    for model in wanted:
         key = (model.name, model.version)
-        name = Text.assemble((model.name, "bold"), (f" {model.version}", "dim"))
+        name = Text(" ").join([Text(model.name, "bold"), Text(model.version, "dim")])
+        name.rstrip()
         if model.is_ready:
             cells = _cells(history.activities.get(key), history.rates[key])
             table.add_row(name, *(cells[index] for index in shown))
         else:
-            state = model.state or "NOT LOADED"
-            table.add_row(name, Text(state, _STATE_STYLES.get(model.state, "dim")))
+            style = _STATE_STYLES.get(model.state, "")
+            table.add_row(name.append(f" {model.state.lower()}", style))
     return table
+
+
+def _caption(asleep: int) -> str:
+    told = f"{counted(asleep, 'model is', 'models are')} not loaded; " if asleep else ""
+    return f"{told}Ctrl-C ends it"
 
 
 @contextmanager
