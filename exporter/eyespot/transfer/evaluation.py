@@ -149,7 +149,8 @@ def is_right(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
 def _decisions(logits: NDArray[Any], *, is_exclusive: bool) -> NDArray[np.int64]:
     """Give the top class (N, 1), or a yes or no for each logit (N, K)."""
     if is_exclusive and logits.shape[1] > 1:
-        return logits.argmax(axis=1)[:, None]
+        top: NDArray[np.int64] = logits.argmax(axis=1)
+        return top[:, None]  # (N,) -> (N, 1)
     return (logits > 0).astype(np.int64)
 
 

@@ -61,14 +61,20 @@ def run(options: argparse.Namespace) -> int:
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import ExportError
+        from eyespot.saliency import SaliencyError
         from eyespot.transfer import TransferError
         from eyespot.transfer.evaluation import compare
 
-        with telling(ExportError, TransferError), _client(options) as client:
-            evaluation, pictures = _evaluate(options.model, options, client, tell)
+        with telling(ExportError, TransferError, SaliencyError), _client(options) as client:
+            model = _open(options.model, client)
+            pictures = _read(model, options, tell)
+            evaluation = _evaluate(model, pictures, tell)
             other = test = None
             if options.compare is not None:
-                other, others = _evaluate(options.compare, options, client, tell)
+                rival = _open(options.compare, client)
+                is_alike = (rival.rule, rival.labels) == (model.rule, model.labels)
+                others = pictures if is_alike else _read(rival, options, tell)
+                other = _evaluate(rival, others, tell)
                 test = compare(evaluation, pictures, other, others)
             if options.report is not None:
                 tell("writing the report")
@@ -103,14 +109,10 @@ def _client(options: argparse.Namespace) -> Iterator[Client | None]:
         yield client
 
 
-def _evaluate(
-    text: str, options: argparse.Namespace, client: Client | None, tell: Tell
-) -> tuple[Evaluation, EvaluationPictures]:
-    """Evaluate one model on the pictures as it takes them."""
-    from eyespot.transfer.evaluation import evaluate
+def _read(model: EvaluatedModel, options: argparse.Namespace, tell: Tell) -> EvaluationPictures:
+    """Read the pictures as a model takes them, and tell which cannot be read."""
     from eyespot.transfer.evaluation_pictures import load_evaluation_pictures
 
-    model = _open(text, client)
     tell(f"reading the pictures in {options.data}")
     counters: list[Counter] = []
 
@@ -130,10 +132,16 @@ def _evaluate(
         tell_line(f"skipped {reason}")
     if len(pictures.skipped) > _MOST_TOLD:
         tell_line(f"skipped {len(pictures.skipped) - _MOST_TOLD} more")
+    return pictures
+
+
+def _evaluate(model: EvaluatedModel, pictures: EvaluationPictures, tell: Tell) -> Evaluation:
+    from eyespot.transfer.evaluation import evaluate
+
     tell(f"asking {model.model_name} about {len(pictures):,} pictures")
     runs = 1 if model.original is None else 2
     answered = Counter(tell, runs * len(pictures), "answers")
-    return evaluate(model, pictures, progress=answered.add), pictures
+    return evaluate(model, pictures, progress=answered.add)
 
 
 def _open(text: str, client: Client | None) -> EvaluatedModel:

@@ -45,8 +45,7 @@ def served_model(
         result = client.infer(
             name, {given.name: images}, model_version=version or "", outputs=[output.name]
         )
-        logits: NDArray[np.float32] = result.outputs[output.name]
-        return logits
+        return result.outputs[output.name].astype(np.float32, copy=False)
 
     return EvaluatedModel(
         model_name=name,

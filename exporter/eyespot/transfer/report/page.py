@@ -99,7 +99,7 @@ def _headline(metrics: Metrics) -> list[tuple[str, str]]:
         shown = [("right", metrics.accuracy), ("area under the ROC curve", metrics.auc)]
     shown += [("mean F1", metrics.macro_f1), ("calibration error", metrics.calibration.error)]
     told = [(name, _percent(value)) for name, value in shown if value is not None]
-    return [*told, ("pictures held out", f"{metrics.count:,}")]
+    return [*told, ("pictures measured", f"{metrics.count:,}")]
 
 
 def _warning(report: Report) -> str:
