@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.transfer.errors import EvaluationError
 from eyespot.transfer.evaluation_pictures import EvaluationPictures
 from eyespot.transfer.mcnemar import McNemarTest, mcnemar_test
 from eyespot.transfer.metrics import Metrics, measure
@@ -129,7 +130,16 @@ def compare(
 
 
 def agree(logits: NDArray[Any], expected: NDArray[Any], *, is_exclusive: bool) -> Agreement:
-    """Compare logits (N, K) with those of the original."""
+    """Compare logits (N, K) with those of the original.
+
+    Raises:
+        EvaluationError: They are not of the same classes.
+    """
+    if logits.shape != expected.shape:
+        raise EvaluationError(
+            f"the PyTorch original gives {expected.shape[1]} numbers for each picture, the model "
+            f"{logits.shape[1]}: it is the original of another model"
+        )
     found, right = (_decisions(each, is_exclusive=is_exclusive) for each in (logits, expected))
     return Agreement(
         rows=len(logits),
