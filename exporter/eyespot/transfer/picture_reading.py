@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from eyespot.transfer.picture_listing import Listed
 from eyespot.v1.preprocessing import PreprocessingRule
@@ -59,7 +59,9 @@ def read_pictures(
     """
     assert rule.size is not None
     images = allocate(len(listed), (*rule.size, rule.channels))
-    kept, hashes, skipped = [], [], []
+    kept: list[int] = []
+    hashes: list[bytes] = []
+    skipped: list[str] = []
     with ThreadPoolExecutor(_threads()) as threads, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
@@ -100,12 +102,12 @@ def _read(listed: Listed, rule: PreprocessingRule) -> tuple[NDArray[np.uint8], b
             pixels = np.ascontiguousarray(rule.apply(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return f"{listed.name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels"
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return f"{listed.name}: no picture"
     except (OSError, SyntaxError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         return f"{listed.name}: {reason or error}"
-    return pixels, hashlib.sha256(pixels).digest()
+    return pixels, hashlib.sha256(pixels.data).digest()
 
 
 def _threads() -> int:
