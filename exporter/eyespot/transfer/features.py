@@ -127,7 +127,7 @@ def _compute(
     with (
         held_in_eval(module),
         captured_input(backbone.head_layer) as given,
-        torch.inference_mode(),
+        torch.no_grad(),  # and not inference mode: the head learns from these tensors
         half,
     ):
         for start in range(0, len(examples), batch_size):
