@@ -232,7 +232,7 @@ def test_what_cannot_be_a_backbone_is_told(tmp_path):
     with pytest.raises(BackboneError, match=r"size \(8, 9\), the network takes 3 and \(8, 8\)"):
         load_backbone(tmp_path / "model", rule=wide, num_classes=2)
     (version / "original.pt2").write_bytes(b"torn")
-    with pytest.raises(BackboneError, match="cannot be a backbone: original.pt2"):
+    with pytest.raises(BackboneError, match=r"cannot be a backbone: original\.pt2"):
         load_backbone(tmp_path / "model", num_classes=2)
     (version / "manifest.json").write_text("{}")
     with pytest.raises(BackboneError, match=r"cannot be a backbone: manifest\.json"):

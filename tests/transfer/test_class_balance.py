@@ -52,6 +52,12 @@ def test_a_class_without_pictures_is_told(weigh):
         weigh(labelled([0, 2]), 3)
 
 
+@pytest.mark.parametrize("weigh", [class_weights, lambda *given: balanced_order(*given, seed=0)])
+def test_pictures_of_several_classes_are_weighed_otherwise(weigh):
+    with pytest.raises(ExamplesError, match="weigh them by positive_weights"):
+        weigh(labelled([[1, 0], [1, 1]]), 2)
+
+
 def test_a_single_probability_has_two_classes():
     with pytest.raises(ExamplesError, match="3 classes, expected 2"):
         positive_weights(labelled([0, 1, 2]))

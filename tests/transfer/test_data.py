@@ -168,3 +168,22 @@ def test_many_pixels_lie_on_the_disk(tmp_path, monkeypatch):
 def test_a_folder_has_no_pictures_of_several_classes(tmp_path):
     with pytest.raises(ExamplesError, match="in which a picture has one class"):
         load_data(tmp_path, RULE, multi_label=True)
+
+
+def test_an_interruption_does_not_wait_for_the_rest(tmp_path, monkeypatch):
+    for name in "ab":
+        fill(tmp_path / name, 200, red=ord(name))
+    opened = []
+
+    def note(image):
+        opened.append(image)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def interrupt(total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PreprocessingRule, "apply", lambda _, image: note(image))
+    monkeypatch.setattr(picture_reading, "_threads", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        load_data(tmp_path, RULE, progress=interrupt)
+    assert len(opened) < 300

@@ -58,9 +58,9 @@ def load_data(
         raise ExamplesError(f"the share held out must lie between 0 and 1, found {held_out}")
     if rule.size is None:
         raise ExamplesError("the pictures must come to one size: give the rule a crop or a resize")
-    listing = _list(Path(path), multi_label)
+    listing = list_data(Path(path), multi_label)
     if val is not None:
-        listing = _with_val(listing, _list(Path(val), multi_label))
+        listing = _with_val(listing, list_data(Path(val), multi_label))
     if len(listing.labels) < 2 and not multi_label:
         raise ExamplesError(
             f"{path} has one class ({', '.join(listing.labels) or 'not even one'}): two at least "
@@ -79,7 +79,12 @@ def load_data(
     return _split(read, kept, targets, learnt, measured, listing.labels)
 
 
-def _list(path: Path, multi_label: bool) -> Listing:
+def list_data(path: Path, multi_label: bool) -> Listing:
+    """List the pictures of data of any kind, as `load_data` takes them; none is opened.
+
+    Raises:
+        ExamplesError: There is no such data.
+    """
     if path.suffix.lower() == ".npz":
         return list_arrays(path, multi_label=multi_label)
     if path.is_file():

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +63,14 @@ def read_pictures(
     kept: list[int] = []
     hashes: list[bytes] = []
     skipped: list[str] = []
-    with ThreadPoolExecutor(_threads()) as threads, warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(_threads()) as threads,
+        # Closed before the threads: an interruption does not wait for what is left to read.
+        closing(threads.map(lambda each: _read(each, rule), listed)) as results,
+    ):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
+        for at, read in enumerate(results):
             progress(len(listed))
             if isinstance(read, str):
                 skipped.append(read)
