@@ -49,6 +49,13 @@ def test_one_class_of_several(chance):
     assert [each.label for each in found.classes] == list(NAMES)
 
 
+def test_of_two_classes_there_is_a_curve(chance):
+    logits, labels = chance.normal(size=(40, 2)), np.arange(40) % 2
+    found = measure(logits, labels, names=["no", "yes"])
+    assert found.auc == pytest.approx(reference.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+    assert measure(logits, labels * 0, names=["no", "yes"]).auc is None
+
+
 def test_five_classes_have_no_top_five(chance):
     found = measure(chance.normal(size=(9, 5)), np.arange(9) % 5, names=NAMES[:5])
     assert found.top5_accuracy is None

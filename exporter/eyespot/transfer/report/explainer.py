@@ -22,6 +22,7 @@ class PictureExplainer:
 
     Args:
         program: As it was captured: pixels (B, H, W, C) in, logits (B, K) out.
+        gradient_node: Where gradients begin; found if not told.
 
     Raises:
         SaliencyError: The program has no one input of pixels, or no one output.
@@ -29,8 +30,8 @@ class PictureExplainer:
 
     method = _METHOD.name
 
-    def __init__(self, program: ExportedProgram) -> None:
-        node = find_gradient_node(program)
+    def __init__(self, program: ExportedProgram, *, gradient_node: str | None = None) -> None:
+        node = gradient_node or find_gradient_node(program)
         if node is None:
             raise OriginalError("the network takes symbols: they have no gradient")
         self._backend = TorchBackend(program, gradient_node=node, channel_axis=3)

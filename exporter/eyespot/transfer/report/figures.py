@@ -48,7 +48,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> 
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     is_named = len(names) <= _MOST_NAMED
-    side = 2.2 + 0.42 * min(len(names), _MOST_NAMED)
+    side = 1.6 + 0.36 * min(len(names), _MOST_NAMED)
     figure = _figure(side + 0.8, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -18,6 +18,7 @@ from eyespot.transfer.report.inlining import inline_figure, inline_picture, over
 
 _MOST_FILES = 100
 _MOST_CONFUSIONS = 8
+_AREA = "area under the ROC curve"
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
@@ -89,14 +90,18 @@ def _headline(metrics: Metrics) -> list[tuple[str, str]]:
     """Name the few numbers that are read first."""
     shown: list[tuple[str, float | None]] = [("of answers right", metrics.accuracy)]
     if isinstance(metrics, ClassificationMetrics):
-        shown = [("right", metrics.accuracy), ("among the top 5", metrics.top5_accuracy)]
+        shown = [
+            ("right", metrics.accuracy),
+            ("among the top 5", metrics.top5_accuracy),
+            (_AREA, metrics.auc),
+        ]
     elif isinstance(metrics, MultiLabelMetrics):
         shown += [
             ("of pictures wholly right", metrics.exact_accuracy),
             ("mean average precision", metrics.mean_average_precision),
         ]
     elif isinstance(metrics, ProbabilityMetrics):
-        shown = [("right", metrics.accuracy), ("area under the ROC curve", metrics.auc)]
+        shown = [("right", metrics.accuracy), (_AREA, metrics.auc)]
     shown += [("mean F1", metrics.macro_f1), ("calibration error", metrics.calibration.error)]
     told = [(name, _percent(value)) for name, value in shown if value is not None]
     return [*told, ("pictures measured", f"{metrics.count:,}")]
