@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyespot.transfer import EvaluationError
+from eyespot.transfer import EvaluationError, load_data
 from eyespot.transfer.evaluated_entry import check_is_classifier, labels_or_numbers
 from eyespot.transfer.evaluation import EvaluatedModel, agree, compare, evaluate, is_right
 from eyespot.transfer.evaluation_pictures import load_evaluation_pictures
@@ -54,6 +54,26 @@ def test_what_the_data_hold_out_is_used(tmp_path):
     write(tmp_path / "val", red="red", blue="blue")
     pictures = load(tmp_path)
     assert (pictures.files, pictures.part) == (("val/blue/0.png", "val/red/0.png"), "held out")
+
+
+def test_a_share_is_what_training_does_not_see(tmp_path):
+    write(tmp_path / "data", blue="blue " * 10, red="red " * 10)
+    split = load_data(tmp_path / "data", RULE, held_out=0.3, seed=5)
+    pictures = load(tmp_path / "data", held_out=0.3, seed=5)
+    assert pictures.files == split.held_out_names
+    assert len(pictures) == 6
+    np.testing.assert_array_equal(pictures.images, split.held_out.images)
+    # Blue is the first class of the data and the last of the model.
+    assert pictures.labels.tolist() == [2, 2, 2, 0, 0, 0]
+    assert pictures.part == "the 30% that seed 5 holds out"
+    assert load(tmp_path / "data", held_out=0.3, seed=6).files != pictures.files
+
+
+def test_a_share_of_pictures_of_several_labels(data):
+    table = data / "table.csv"
+    table.write_text("".join(f"red/{row % 3}.png,red;blue\n" for row in range(4)))
+    pictures = load(table, multi_label=True, held_out=0.5)
+    assert pictures.labels.tolist() == [[1, 0, 1], [1, 0, 1]]
 
 
 def test_files_that_are_no_pictures_are_named(data):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eyespot.cli.argument_types import seed
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import OK, UsageError, telling
 from eyespot.cli.evaluation_output import print_comparison, print_evaluation
@@ -46,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--multi-label", action="store_true", help="a picture may have any number of classes"
     )
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        help="evaluate on so much of each class only, where DATA has no such part: with the share "
+        "and the seed of the training, on what it did not see (default all)",
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of that choice (default 0)")
     parser.add_argument(
         "--report", type=Path, metavar="FOLDER", help="write report.html and metrics.json there"
     )
@@ -126,6 +135,8 @@ def _read(model: EvaluatedModel, options: argparse.Namespace, tell: Tell) -> Eva
         model.rule,
         labels=model.labels,
         multi_label=options.multi_label,
+        held_out=options.held_out,
+        seed=options.seed,
         progress=count,
     )
     for reason in pictures.skipped[:_MOST_TOLD]:

@@ -86,7 +86,7 @@ def draw_reliability(calibration: Reliability) -> Figure:
     upper.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1)
     upper.set_ylabel("share right")
     upper.set_ylim(0, 1)
-    upper.legend(frameon=False, loc="upper left")
+    upper.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     lower.bar(
         lefts, [each.count for each in some], width, align="edge", color="#9fb8d0",
         edgecolor="white",

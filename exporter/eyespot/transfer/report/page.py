@@ -183,7 +183,7 @@ def _calibration(report: Report) -> str:
             f" The temperature that makes the validation pictures likeliest is {fitted.value:.3g} "
             f"({where}): with it the error goes from {_percent(fitted.error_before)} to "
             f"{_percent(fitted.error_after)}, the loss from {fitted.loss_before:.3g} to "
-            f"{fitted.loss_after:.3g}. No top class changes."
+            f"{fitted.loss_after:.3g}. No answer changes."
         )
     return f"<h2>Does it know when it is right?</h2>\n<p>{text}</p>\n{picture}"
 
