@@ -65,7 +65,7 @@ def test_a_share_is_what_training_does_not_see(tmp_path):
     np.testing.assert_array_equal(pictures.images, split.held_out.images)
     # Blue is the first class of the data and the last of the model.
     assert pictures.labels.tolist() == [2, 2, 2, 0, 0, 0]
-    assert pictures.part == "the 30% that seed 5 holds out"
+    assert pictures.part == "30% held out by seed 5"
     assert load(tmp_path / "data", held_out=0.3, seed=6).files != pictures.files
 
 

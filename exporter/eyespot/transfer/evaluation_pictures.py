@@ -91,7 +91,7 @@ def load_evaluation_pictures(
         )
         images, files, skipped = split.held_out.images, split.held_out_names, split.skipped
         targets = _moved(split.held_out.labels, [index[name] for name in split.labels], len(names))
-        part = f"the {held_out:.0%} that seed {seed} holds out"
+        part = f"{100 * held_out:g}% held out by seed {seed}"
     else:
         listed = listing.learnt if listing.measured is None else listing.measured
         read = read_pictures(listed, rule, progress=progress)
@@ -157,8 +157,10 @@ def _targets(
 
 def _moved(labels: NDArray[Any], where: Sequence[int], count: int) -> NDArray[np.int64]:
     """Turn labels (N,) or (N, K) by the indices of the data into those of the model."""
+    moved: NDArray[np.int64]
     if labels.ndim == 1:
-        return np.array(where, np.int64)[labels]
+        moved = np.array(where, np.int64)[labels]
+        return moved
     moved = np.zeros((len(labels), count), np.int64)
     moved[:, list(where)] = labels
     return moved
