@@ -49,6 +49,9 @@ SUBCOMMANDS = {
     "compare": Subcommand(
         "eyespot.cli.compare", "put networks side by side: cost, speed, error", "export"
     ),
+    "evaluate": Subcommand(
+        "eyespot.cli.evaluate", "measure a model on pictures whose classes are known", "export"
+    ),
     "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
     "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
     "status": Subcommand(
