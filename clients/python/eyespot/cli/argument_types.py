@@ -25,6 +25,21 @@ def _whole_number(text: str, *, minimum: int) -> int:
     return number
 
 
+def parameter(text: str) -> tuple[str, bool | int | float | str]:
+    """Read NAME=VALUE; what looks like a number or like true or false is one."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE, such as n_steps=100")
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
 def model_version(text: str) -> str:
     """Read a version of a model; empty is the latest."""
     if text and not (text.isascii() and text.isdecimal()):

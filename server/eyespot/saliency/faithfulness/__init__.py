@@ -1,0 +1,19 @@
+"""Faithfulness: do the maps of a method show what the network goes by?"""
+
+from eyespot.saliency.faithfulness.evaluation import (
+    RANDOM,
+    Evaluation,
+    Faithfulness,
+    MethodToEvaluate,
+    evaluate_faithfulness,
+)
+from eyespot.saliency.faithfulness.pointing_game import Objects
+
+__all__ = [
+    "RANDOM",
+    "Evaluation",
+    "Faithfulness",
+    "MethodToEvaluate",
+    "Objects",
+    "evaluate_faithfulness",
+]
