@@ -1,7 +1,8 @@
 """Faithfulness: do the maps of a method show what the network goes by?"""
 
 from eyespot.saliency.faithfulness.evaluation import (
-    RANDOM,
+    RANDOM_PATCHES,
+    RANDOM_PIXELS,
     Evaluation,
     Faithfulness,
     MethodToEvaluate,
@@ -10,7 +11,8 @@ from eyespot.saliency.faithfulness.evaluation import (
 from eyespot.saliency.faithfulness.pointing_game import Objects
 
 __all__ = [
-    "RANDOM",
+    "RANDOM_PATCHES",
+    "RANDOM_PIXELS",
     "Evaluation",
     "Faithfulness",
     "MethodToEvaluate",

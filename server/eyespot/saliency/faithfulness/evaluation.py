@@ -1,6 +1,6 @@
-"""How faithful several methods are on the same pictures of one network, beside maps of chance."""
+"""How faithful several methods are on the same pictures of one network, beside chance."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +20,18 @@ from eyespot.saliency.faithfulness.sanity_checks import (
     cascade_places,
     rank_correlation,
 )
-from eyespot.saliency.maps import spatial_axes
+from eyespot.saliency.maps import enlarge, spatial_axes
 from eyespot.saliency.objective import TOP_CLASS, Objective, Targets
 from eyespot.saliency.reduction import reduce_channels
 
 Floats = NDArray[np.float64]
 Maps = NDArray[np.float32]
 
-RANDOM = "random map"
+# What maps reach that know nothing: of chance for each pixel, and for patches that run into
+# each other. Pixels that go here and there make a picture that no network has seen, and the
+# probability falls for that alone; so each kind of map is read against its own kind of chance.
+RANDOM_PIXELS, RANDOM_PATCHES = "random pixels", "random patches"
+_PATCHES = 7  # along each side
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Faithfulness:
     """What was measured of one method on B pictures.
 
     Attributes:
-        name: as it was asked for; "random map" is what chance reaches.
+        name: as it was asked for; "random pixels" and "random patches" are chance.
         deletion: (B, S + 1), the probability while pixels go.
         insertion: (B, S + 1), while they come.
         hits: (N,) of the pointing game's N objects; None when there are none.
@@ -82,7 +86,7 @@ class Evaluation:
         probabilities: (B,), of these classes.
         shares: (S + 1,), of the pixels that have gone or come.
         layers: L, the lowest layer that is random, after each step of the cascade.
-        methods: in the order asked for; the last is chance.
+        methods: in the order asked for; the last two are chance.
     """
 
     classes: NDArray[np.int64]
@@ -131,7 +135,7 @@ def evaluate_faithfulness(
     for each in methods:
         _check_method(each, scorer, backend)
     outputs = np.concatenate(
-        [scorer.scores(part) for part in _parts(x, scorer.rows_at_once(x.shape[1:]))]
+        [scorer.scores(x[part]) for part in _slices(len(x), scorer.rows_at_once(x.shape[1:]))]
     )
     top = Objective(Targets(np.full(len(x), TOP_CLASS)), "probability")(outputs)
     if objects is not None:
@@ -149,7 +153,7 @@ def evaluate_faithfulness(
         top.values.astype(np.float64),
         np.linspace(0, 1, steps + 1),
         tuple(layers[stop] for stop in stops),
-        (*found, measure.of_chance()),
+        (*found, *measure.of_chance()),
     )
 
 
@@ -206,13 +210,20 @@ class _Measurement:
                 pointing = self._maps(asked.method, of_objects, self.channel_reduction)
         return self._judge(asked.name, maps, pointing, self._correlations(asked, raw))
 
-    def of_chance(self) -> Faithfulness:
-        """Measure maps that know nothing."""
-        height, width = (self.x.shape[axis] for axis in self._spatial_axes)
+    def of_chance(self) -> tuple[Faithfulness, Faithfulness]:
+        """Measure maps that know nothing: of pixels, and of patches."""
+        axis = self.scorer.channel_axis
+        assert axis is not None
+        height, width = (self.x.shape[each] for each in spatial_axes(axis))
         random = np.random.default_rng(self.seed)
-        maps = random.random((len(self.x), height, width), np.float32)
+        pixels = random.random((len(self.x), height, width), np.float32)
+        patches = random.random((len(self.x), _PATCHES, _PATCHES), np.float32)
+        smooth = enlarge(patches, self.x.shape, axis).squeeze(axis)
+        return self._judge_chance(RANDOM_PIXELS, pixels), self._judge_chance(RANDOM_PATCHES, smooth)
+
+    def _judge_chance(self, name: str, maps: Maps) -> Faithfulness:
         pointing = None if self.objects is None else maps[self.objects.rows]
-        return self._judge(RANDOM, maps, pointing, None)
+        return self._judge(name, maps, pointing, None)
 
     def _judge(
         self, name: str, maps: Maps, pointing: Maps | None, correlations: Floats | None
@@ -257,14 +268,12 @@ class _Measurement:
     ) -> Maps:
         """The attributions of rows, as the method gives them."""
         assert computing is not None
-        size = computing.rows_at_once(x.shape[1:])
-        parts = zip(_parts(x, size), _parts(classes, size), strict=True)
         return np.concatenate(
             [
                 asked.method.explain(
-                    computing, part, Objective(Targets(targets)), **asked.parameters
+                    computing, x[part], Objective(Targets(classes[part])), **asked.parameters
                 ).attributions
-                for part, targets in parts
+                for part in _slices(len(x), computing.rows_at_once(x.shape[1:]))
             ]
         )
 
@@ -276,11 +285,6 @@ class _Measurement:
             raw = reduce_channels(raw, how, axis)
         return raw.squeeze(axis)
 
-    @property
-    def _spatial_axes(self) -> tuple[int, int]:
-        assert self.scorer.channel_axis is not None
-        return spatial_axes(self.scorer.channel_axis)
 
-
-def _parts(values: NDArray[np.generic], size: int) -> list[NDArray[np.generic]]:
-    return [values[start : start + size] for start in range(0, len(values), size)]
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))

@@ -51,7 +51,7 @@ def cascade_places(layers: int, steps: int) -> list[int]:
     count = min(layers, steps)
     if count < 2:
         return [layers - 1] * count  # one step: everything is random
-    return np.rint(np.linspace(0, layers - 1, count)).astype(int).tolist()
+    return [round(place) for place in np.linspace(0, layers - 1, count).tolist()]
 
 
 def rank_correlation(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Floats:
