@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.saliency.faithfulness import RANDOM_PATCHES, RANDOM_PIXELS, Evaluation
+from eyespot.saliency.faithfulness import RANDOM_PATCHES, RANDOM_PIXELS, Evaluation, Faithfulness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def draw_faithfulness(evaluation: Evaluation, path: Path | str, *, title: str) -
     from matplotlib.figure import Figure
 
     has_check = bool(evaluation.layers)
-    figure = Figure(figsize=(16, 9.5 if has_check else 5), layout="constrained")
+    figure = Figure(figsize=(15, 9.5 if has_check else 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if has_check else 1, 2, squeeze=False)
     _draw_curves(axes[0, 0], evaluation, "deletion", "a map's first pixels go, low is good")
@@ -44,6 +44,8 @@ def draw_faithfulness(evaluation: Evaluation, path: Path | str, *, title: str) -
     if has_check:
         _draw_check(axes[1, 0], evaluation, "signed", "values")
         _draw_check(axes[1, 1], evaluation, "magnitudes", "magnitudes")
+    # Beside the curves, which may be anywhere.
+    figure.legend(axes[0, 0].lines, list(map(_told, evaluation.methods)), loc="outside right upper")
     figure.suptitle(title)
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
@@ -51,17 +53,15 @@ def draw_faithfulness(evaluation: Evaluation, path: Path | str, *, title: str) -
 def _draw_curves(axes: Axes, evaluation: Evaluation, which: str, meaning: str) -> None:
     for number, method in enumerate(evaluation.methods):
         curves: Floats = getattr(method, which)
-        area = getattr(method, f"{which}_areas").mean()
         is_random = method.name in _CHANCE
         axes.plot(
-            100 * evaluation.shares, curves.mean(0), label=f"{method.name}  {area:.3f}",
+            100 * evaluation.shares, curves.mean(0),
             color="0.45" if is_random else f"C{number % 10}",
             linestyle=_CHANCE.get(method.name, "-"), marker=None if is_random else _marker(number),
             markersize=4, markevery=max(1, len(evaluation.shares) // _MOST_MARKED),
         )  # fmt: skip
     axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.3)
-    _put_legend(axes, title="area")
     axes.set_xlabel("pixels, %")
     axes.set_ylabel("probability of the class")
     axes.set_title(f"{which}: {meaning}")
@@ -73,22 +73,21 @@ def _draw_check(axes: Axes, evaluation: Evaluation, which: str, meaning: str) ->
         found: Floats | None = getattr(method, which)
         if found is not None:
             axes.plot(
-                places, [1.0, *found.mean(1)], label=method.name, color=f"C{number % 10}",
+                places, [1.0, *found.mean(1)], color=f"C{number % 10}",
                 marker=_marker(number), markersize=4,
             )  # fmt: skip
     axes.axhline(0, color="0.45", linestyle="--", linewidth=1)
     axes.set_ylim(-0.35, 1.05)
     axes.grid(alpha=0.3)
-    _put_legend(axes)
     axes.set_xticks(places, _ticks(evaluation.layers), rotation=35, ha="right", fontsize=8)
     axes.set_xlabel("random from the top down to this layer")
     axes.set_ylabel("rank correlation with the trained network")
     axes.set_title(f"{meaning} of the maps under random weights, near 0 is good")
 
 
-def _put_legend(axes: Axes, *, title: str | None = None) -> None:
-    """Beside the curves, which may be anywhere."""
-    axes.legend(title=title, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+def _told(method: Faithfulness) -> str:
+    deletion, insertion = method.deletion_areas.mean(), method.insertion_areas.mean()
+    return f"{method.name}\narea {deletion:.3f} deleted, {insertion:.3f} inserted"
 
 
 def _marker(number: int) -> str:

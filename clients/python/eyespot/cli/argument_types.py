@@ -10,6 +10,11 @@ def at_least_one(text: str) -> int:
     return _whole_number(text, minimum=1)
 
 
+def none_or_more(text: str) -> int:
+    """Read a number of things that there may be none of."""
+    return _whole_number(text, minimum=0)
+
+
 def seed(text: str) -> int:
     """Read where chance begins."""
     return _whole_number(text, minimum=0)

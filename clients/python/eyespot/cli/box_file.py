@@ -101,7 +101,7 @@ def place_boxes(
             found.setdefault((row, index), []).append(box)
     if not found:
         raise CommandError(
-            f"no box is of any of the {len(paths)} pictures: the first is of {boxes[0].image!r}, "
+            f"no box is of any of the pictures: the first box is of {boxes[0].image!r}, "
             f"the first picture is {paths[0]!r}; give each box its picture's path or the end of it"
         )
     notes = []

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eyespot.cli.argument_types import at_least_one, parameter, seed
+from eyespot.cli.argument_types import at_least_one, none_or_more, parameter, seed
 from eyespot.cli.box_file import Box, place_boxes, read_boxes
 from eyespot.cli.errors import FAILURE, OK, CommandError, tell_error, telling
 from eyespot.cli.evaluated_model import EvaluatedModel, open_model
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of deletion and insertion (default 50)",
     )  # fmt: skip
     parser.add_argument(
-        "--cascade-steps", type=seed, default=10, metavar="N",
+        "--cascade-steps", type=none_or_more, default=10, metavar="N",
         help="layers at which random weights are looked at, evenly spaced; 0 for no sanity check "
         "(default 10)",
     )  # fmt: skip
