@@ -55,8 +55,10 @@ def test_progress_is_told_of_what_takes_long(demo):
 
 
 def test_every_command_line_is_on_the_screen(demo):
-    commands = re.findall(r"^\$ (?:\S*/)?eyespot (\w+)", demo.out, re.MULTILINE)
-    assert commands == ["train", "export", "serve", "serve", "status", "infer", "explain"]
+    commands = re.findall(r"^\$ (?:\S*/)?eyespot ([\w-]+)", demo.out, re.MULTILINE)
+    assert commands == [
+        "train", "export", "serve", "evaluate-saliency", "serve", "status", "infer", "explain",
+    ]  # fmt: skip
 
 
 def test_the_contact_sheet_has_ten_pairs_in_two_rows(demo):

@@ -51,7 +51,7 @@ def draw_contact_sheet(
     columns = min(columns, len(pairs))
     rows = math.ceil(len(pairs) / columns)
     step_x, step_y = width + _GAP, height + _CAPTION + _GAP
-    legend = _legend(explanations)
+    legend = draw_legend(explanations)
     inner_width = max(columns * step_x - _GAP, legend.width)
     body_height = rows * step_y - _GAP
     sheet = Image.new(
@@ -94,7 +94,8 @@ def _write_head(pen: ImageDraw.ImageDraw, title: str, first: Explanation) -> Non
     pen.text((_MARGIN, 44), said, _FAINT_INK, ImageFont.load_default(_TEXT_SIZE))
 
 
-def _legend(explanations: Sequence[Explanation]) -> Image.Image:
+def draw_legend(explanations: Sequence[Explanation]) -> Image.Image:
+    """Draw the scale that the maps of a sheet share, and what its ends mean."""
     is_signed = any(bool((each.attributions < 0).any()) for each in explanations)
     values = np.linspace(-1.0 if is_signed else 0.0, 1.0, _BAR_WIDTH)
     colors = color_maps.diverging(values) if is_signed else color_maps.sequential(values)

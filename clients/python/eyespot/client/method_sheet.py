@@ -1,0 +1,92 @@
+"""Several methods on one sheet: a row for each picture, a column for each way to explain it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from eyespot.client.contact_sheet import draw_legend
+from eyespot.client.errors import ClientError
+from eyespot.client.explanation import Explanation
+from eyespot.client.overlay import fit_text
+
+_TILE = 112  # the least width of a picture and of its map
+_GAP, _MARGIN = 8, 32
+_TITLE_SIZE, _CAPTION_SIZE, _TEXT_SIZE = 22, 17, 13
+_HEAD, _COLUMN_HEAD = 76, 26
+_LONGEST_ROW_CAPTION = 200
+_INK, _FAINT_INK, _PAPER, _FRAME = (25, 25, 25), (110, 110, 110), (255, 255, 255), (205, 205, 205)
+
+
+def draw_method_sheet(
+    rows: Sequence[Sequence[Explanation]],
+    *,
+    row_captions: Sequence[str],
+    column_captions: Sequence[str],
+    title: str = "",
+    subtitle: str = "",
+) -> Image.Image:
+    """Draw pictures below each other, each with what several methods say of it beside it.
+
+    Args:
+        rows: For each picture its explanations, in the order of the columns.
+        row_captions: One for each picture.
+        column_captions: One for each method.
+        title: Over the sheet.
+        subtitle: Below the title.
+
+    Raises:
+        ClientError: There is nothing to draw, or captions and explanations do not match.
+        PictureError: An explanation has no picture.
+    """
+    counts = {len(row) for row in rows}
+    if counts != {len(column_captions)} or 0 in counts or len(row_captions) != len(rows):
+        raise ClientError(
+            "a sheet has at least one picture and one method, a caption for each of both, and an "
+            f"explanation by each method; found {len(rows)} pictures with {len(row_captions)} "
+            f"captions, {sorted(counts)} explanations of one with {len(column_captions)} captions"
+        )
+    tiles = [[_picture(row[0]), *map(_overlay, row)] for row in rows]
+    width, height = (max(tile.size[axis] for row in tiles for tile in row) for axis in (0, 1))
+    font = ImageFont.load_default(_CAPTION_SIZE)
+    left = _MARGIN + _GAP + _caption_width(row_captions, font)
+    top = _HEAD + _COLUMN_HEAD
+    legend = draw_legend([each for row in rows for each in row])
+    body_right = left + (len(column_captions) + 1) * (width + _GAP) - _GAP
+    body_bottom = top + len(rows) * (height + _GAP) - _GAP
+    right = max(body_right, _MARGIN + legend.width)
+    bottom = body_bottom + 2 * _GAP + legend.height
+    sheet = Image.new("RGB", (right + _MARGIN, bottom + _MARGIN), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((_MARGIN, 14), title, _INK, ImageFont.load_default(_TITLE_SIZE))
+    pen.text((_MARGIN, 44), subtitle, _FAINT_INK, ImageFont.load_default(_TEXT_SIZE))
+    small = ImageFont.load_default(_TEXT_SIZE)
+    for column, caption in enumerate(["the picture", *column_captions]):
+        middle = left + column * (width + _GAP) + width / 2
+        pen.text((middle, _HEAD), fit_text(caption, small, width + _GAP), _INK, small, anchor="ma")
+    for row, (own, caption) in enumerate(zip(tiles, row_captions, strict=True)):
+        y = top + row * (height + _GAP)
+        text = fit_text(caption, font, _LONGEST_ROW_CAPTION)
+        pen.text((left - 2 * _GAP, y + height / 2), text, _INK, font, anchor="rm")
+        for column, tile in enumerate(own):
+            x = left + column * (width + _GAP)
+            sheet.paste(tile, (x, y))
+            pen.rectangle((x - 1, y - 1, x + tile.width, y + tile.height), outline=_FRAME)
+    sheet.paste(legend, (_MARGIN, sheet.height - _MARGIN - legend.height))
+    return sheet
+
+
+def _caption_width(
+    captions: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> int:
+    return round(min(_LONGEST_ROW_CAPTION, max(map(font.getlength, captions)))) + _GAP
+
+
+def _overlay(explanation: Explanation) -> Image.Image:
+    return explanation.overlay(legend=False, size=_TILE)
+
+
+def _picture(explanation: Explanation) -> Image.Image:
+    """Give the picture that the model saw, as large as its maps."""
+    return explanation.picture().resize(_overlay(explanation).size, Image.Resampling.NEAREST)
