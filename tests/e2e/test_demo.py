@@ -80,7 +80,7 @@ def test_no_server_is_left(demo):
 
 def test_a_second_run_uses_what_is_there(demo):
     made = [
-        demo.folder / "lenet5.safetensors",
+        demo.folder / "lenet5_modern.safetensors",
         *(demo.folder / "repository" / "digits").rglob("*.*"),
     ]
     before = {path: path.stat().st_mtime_ns for path in made}
@@ -96,7 +96,7 @@ def test_a_second_run_uses_what_is_there(demo):
 def test_new_weights_are_exported_again(demo, tmp_path):
     folder = tmp_path / "demo"
     shutil.copytree(demo.folder, folder)
-    (folder / "lenet5.safetensors").unlink()
+    (folder / "lenet5_modern.safetensors").unlink()
     # One epoch: right or wrong, what is served must be what was trained just now.
     process = start("demo", "--output", folder, "--epochs", "1", cwd=tmp_path)
     out, err = process.communicate()
