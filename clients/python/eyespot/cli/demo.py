@@ -41,7 +41,7 @@ _METHODS: dict[str, tuple[str, dict[str, Parameter]]] = {
     "guided": ("saliency", {"modifier": "guided"}),
     "relu": ("saliency", {"modifier": "relu"}),
     "Grad-CAM": ("grad_cam", {}),
-    "integrated grad.": ("integrated_gradients", {}),
+    "integrated gradients": ("integrated_gradients", {}),
 }
 # Of one answer, among as many as there are pictures, on a machine that has more to do.
 _TIMEOUT_SECONDS = 120.0

@@ -11,7 +11,7 @@ from eyespot.client.errors import ClientError
 from eyespot.client.explanation import Explanation
 from eyespot.client.overlay import fit_text
 
-_TILE = 112  # the least width of a picture and of its map
+_TILE = 128  # the least width of a picture and of its map
 _GAP, _MARGIN = 8, 32
 _TITLE_SIZE, _CAPTION_SIZE, _TEXT_SIZE = 22, 17, 13
 _HEAD, _COLUMN_HEAD = 76, 26
