@@ -48,39 +48,45 @@ def draw_method_sheet(
             f"captions, {sorted(counts)} explanations of one with {len(column_captions)} captions"
         )
     tiles = [[_picture(row[0]), *map(_overlay, row)] for row in rows]
-    width, height = (max(tile.size[axis] for row in tiles for tile in row) for axis in (0, 1))
-    font = ImageFont.load_default(_CAPTION_SIZE)
-    left = _MARGIN + _GAP + _caption_width(row_captions, font)
-    top = _HEAD + _COLUMN_HEAD
+    body = _draw_body(tiles, row_captions, ["the picture", *column_captions])
     legend = draw_legend([each for row in rows for each in row])
-    body_right = left + (len(column_captions) + 1) * (width + _GAP) - _GAP
-    body_bottom = top + len(rows) * (height + _GAP) - _GAP
-    right = max(body_right, _MARGIN + legend.width)
-    bottom = body_bottom + 2 * _GAP + legend.height
-    sheet = Image.new("RGB", (right + _MARGIN, bottom + _MARGIN), _PAPER)
+    width = max(body.width, legend.width) + 2 * _MARGIN
+    height = _HEAD + body.height + 2 * _GAP + legend.height + _MARGIN
+    sheet = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((_MARGIN, 14), title, _INK, ImageFont.load_default(_TITLE_SIZE))
     pen.text((_MARGIN, 44), subtitle, _FAINT_INK, ImageFont.load_default(_TEXT_SIZE))
-    small = ImageFont.load_default(_TEXT_SIZE)
-    for column, caption in enumerate(["the picture", *column_captions]):
-        middle = left + column * (width + _GAP) + width / 2
-        pen.text((middle, _HEAD), fit_text(caption, small, width + _GAP), _INK, small, anchor="ma")
-    for row, (own, caption) in enumerate(zip(tiles, row_captions, strict=True)):
-        y = top + row * (height + _GAP)
-        text = fit_text(caption, font, _LONGEST_ROW_CAPTION)
-        pen.text((left - 2 * _GAP, y + height / 2), text, _INK, font, anchor="rm")
-        for column, tile in enumerate(own):
-            x = left + column * (width + _GAP)
-            sheet.paste(tile, (x, y))
-            pen.rectangle((x - 1, y - 1, x + tile.width, y + tile.height), outline=_FRAME)
-    sheet.paste(legend, (_MARGIN, sheet.height - _MARGIN - legend.height))
+    sheet.paste(body, (_MARGIN, _HEAD))
+    sheet.paste(legend, (_MARGIN, height - _MARGIN - legend.height))
     return sheet
 
 
-def _caption_width(
-    captions: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> int:
-    return round(min(_LONGEST_ROW_CAPTION, max(map(font.getlength, captions)))) + _GAP
+def _draw_body(
+    tiles: Sequence[Sequence[Image.Image]],
+    row_captions: Sequence[str],
+    column_captions: Sequence[str],
+) -> Image.Image:
+    """Put tiles in rows and columns, captions on the left and above."""
+    step_x, step_y = (
+        max(tile.size[axis] for row in tiles for tile in row) + _GAP for axis in (0, 1)
+    )
+    font, small = ImageFont.load_default(_CAPTION_SIZE), ImageFont.load_default(_TEXT_SIZE)
+    captions = [fit_text(caption, font, _LONGEST_ROW_CAPTION) for caption in row_captions]
+    left = round(max(map(font.getlength, captions))) + 2 * _GAP
+    size = (left + len(column_captions) * step_x, _COLUMN_HEAD + len(tiles) * step_y)
+    body = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(body)
+    for column, caption in enumerate(column_captions):
+        middle = left + column * step_x + (step_x - _GAP) / 2
+        pen.text((middle, 0), fit_text(caption, small, step_x), _INK, small, anchor="ma")
+    for row, (own, caption) in enumerate(zip(tiles, captions, strict=True)):
+        top = _COLUMN_HEAD + row * step_y
+        pen.text((left - 2 * _GAP, top + (step_y - _GAP) / 2), caption, _INK, font, anchor="rm")
+        for column, tile in enumerate(own):
+            x = left + column * step_x
+            body.paste(tile, (x, top))
+            pen.rectangle((x - 1, top - 1, x + tile.width, top + tile.height), outline=_FRAME)
+    return body
 
 
 def _overlay(explanation: Explanation) -> Image.Image:
