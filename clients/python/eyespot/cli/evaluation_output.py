@@ -38,6 +38,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         f"explained (probability {evaluation.probabilities.mean():.3g} in the mean)"
         "\ndeletion    area under the probability while a map's first pixels go: low is good"
         "\ninsertion   the same while they come: high is good; +- is the standard error"
+        "\nrandom      what chance reaches: single pixels for maps of such, patches for smooth maps"
     )
     if has_pointing:
         print("pointing    share of maps whose largest value lies on the object: high is good")
