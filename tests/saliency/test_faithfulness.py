@@ -272,6 +272,18 @@ def test_an_evaluation_has_every_method_and_two_kinds_of_chance(capture, picture
     assert "saliency: random weights down to 0 (2 of 2)" in told
 
 
+def test_a_cascade_that_passes_layers_over_randomises_them_too(capture, pictures):
+    backend = capture(networks.vgg(), torch.zeros(2, 3, 16, 16), "input")
+    names = backend.weight_layers()
+    assert names == ("0", "2", "5", "9", "11")
+    trained = backend.scores(pictures)
+    networks_of = dict(cascade(backend, steps=3, seed=0))
+    for lowest, layers in (("11", names[4:]), ("5", names[2:]), ("0", names)):
+        expected = backend.randomised(layers, seed=0).scores(pictures)
+        np.testing.assert_array_equal(networks_of[lowest].scores(pictures), expected)
+    np.testing.assert_array_equal(backend.scores(pictures), trained)
+
+
 def test_the_object_of_another_class_is_pointed_at_by_its_own_map(capture):
     # A picture of two channels, each of which one class sees at a place of its own.
     backend = capture(networks.Pooled([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 2, 4, 4))
