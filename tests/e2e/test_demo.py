@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.e2e.conftest import processes_about, start
@@ -68,6 +69,26 @@ def test_the_contact_sheet_has_ten_pairs_in_two_rows(demo):
         assert sheet.width == 5 * 256 + 4 * 28 + 2 * 32
         colors = sheet.convert("RGB").getcolors(maxcolors=1 << 24)
     assert len([color for _, color in colors if max(color) - min(color) > 60]) > 50
+
+
+def test_five_methods_stand_side_by_side_for_each_digit(demo):
+    with Image.open(demo.folder / "methods-sheet.png") as sheet:
+        # Under a head of 76 and the columns' 26: ten tiles of 128 pixels and their gaps.
+        tiles = np.asarray(sheet.convert("RGB"))[76 + 26 : 76 + 26 + 10 * 136, -32 - 6 * 136 : -32]
+    columns = [tiles[:, 136 * number : 136 * number + 128] for number in range(6)]
+    for number, column in enumerate(columns):
+        assert not any((column == other).all() for other in columns[:number])
+
+
+def test_faithfulness_is_measured_and_better_than_chance(demo):
+    deletion = {
+        found[0].strip(): float(found[1])
+        for found in re.findall(r"^([a-z_ ]+?)  +([\d.]+) ", demo.out, re.MULTILINE)
+    }
+    for method in ("saliency", "guided_backprop", "integrated_gradients"):
+        assert deletion[method] < deletion["random pixels"]
+    with Image.open(demo.folder / "digits-faithfulness.png") as picture:
+        assert picture.format == "PNG"
 
 
 def test_the_pictures_are_there_to_be_asked_about(demo):

@@ -77,9 +77,9 @@ def _draw_check(axes: Axes, evaluation: Evaluation, which: str, meaning: str) ->
                 marker=_marker(number), markersize=4,
             )  # fmt: skip
     axes.axhline(0, color="0.45", linestyle="--", linewidth=1)
-    axes.set_ylim(-0.35, 1.05)
+    axes.set_ylim(min(-0.35, axes.get_ylim()[0]), 1.05)
     axes.grid(alpha=0.3)
-    axes.set_xticks(places, _ticks(evaluation.layers), rotation=35, ha="right", fontsize=8)
+    axes.set_xticks(places, _ticks(evaluation.layers), rotation=50, ha="right", fontsize=8)
     axes.set_xlabel("random from the top down to this layer")
     axes.set_ylabel("rank correlation with the trained network")
     axes.set_title(f"{meaning} of the maps under random weights, near 0 is good")
