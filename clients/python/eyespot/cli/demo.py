@@ -237,7 +237,7 @@ def _evaluate(digits: Examples, pictures: Sequence[Path], places: _Places) -> No
     _title("Measure how faithful such maps are; this needs no server")
     chosen = [pictures[number] for number in _one_of_each(digits)]
     entry = places.repository / _MODEL
-    _run("evaluate-saliency", entry, *chosen, "--output", places.folder)
+    _run("evaluate-saliency", entry, *chosen, "--output", places.folder, "--threads", "1")
 
 
 def _one_of_each(digits: Examples) -> list[int]:

@@ -77,6 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--explain-memory-mib", type=at_least_one, default=1024, metavar="MIB",
         help="memory that gradients may take beside the weights (default 1024)",
     )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=at_least_one, metavar="N",
+        help="that compute gradients; 1 is best for small networks (default PyTorch's choice)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, help="of all that is random (default 0)")
     add_json_argument(parser)
 
@@ -92,7 +96,11 @@ def run(options: argparse.Namespace) -> int:
         from eyespot.saliency.faithfulness import evaluate_faithfulness
 
         with telling(ExportError, SaliencyError, OSError):
-            model = open_model(*split_entry(options.model), memory_mib=options.explain_memory_mib)
+            model = open_model(
+                *split_entry(options.model),
+                num_threads=options.threads,
+                memory_mib=options.explain_memory_mib,
+            )
             methods, notes = _choose(options.methods, model)
             pictures = _read(options.images)
             x = _prepare(pictures, model)

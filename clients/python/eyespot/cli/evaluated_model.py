@@ -55,7 +55,12 @@ class EvaluatedModel:
 
 
 def open_model(
-    repository: Path, name: str, version: str | None, *, memory_mib: int
+    repository: Path,
+    name: str,
+    version: str | None,
+    *,
+    num_threads: int | None,
+    memory_mib: int,
 ) -> EvaluatedModel:
     """Open a model version.
 
@@ -63,6 +68,7 @@ def open_model(
         repository: A folder of models.
         name: Of the model.
         version: The latest if None.
+        num_threads: That compute gradients; PyTorch's own choice if None.
         memory_mib: Most memory that gradients may take beside the weights.
 
     Raises:
@@ -78,7 +84,9 @@ def open_model(
     manifest = read_manifest(folder / MANIFEST_FILE)
     rule = _check(manifest)
     labels = repository / name / LABELS_FILE
-    backend, no_backend = _open_original(folder, manifest, memory_mib)
+    backend, no_backend = _open_original(
+        folder, manifest, num_threads=num_threads, memory_mib=memory_mib
+    )
     return EvaluatedModel(
         name,
         entry.model_version,
@@ -120,7 +128,7 @@ def _open_session(folder: Path, manifest: Manifest, *, max_rows: int) -> Scorer:
 
 
 def _open_original(
-    folder: Path, manifest: Manifest, memory_mib: int
+    folder: Path, manifest: Manifest, *, num_threads: int | None, memory_mib: int
 ) -> tuple[RandomisableBackend | None, str]:
     if manifest.gradient_node is None:
         return None, "it has no PyTorch original"
@@ -132,5 +140,6 @@ def _open_original(
         folder / ORIGINAL_FILE,
         gradient_node=manifest.gradient_node,
         channel_axis=manifest.channel_axis,
+        num_threads=num_threads,
         memory_mib=memory_mib,
     ), ""
