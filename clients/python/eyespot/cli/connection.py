@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eyespot.cli.argument_types import positive_seconds
+from eyespot.cli.argument_types import positive_number
 from eyespot.cli.errors import FAILURE, UNREACHABLE, CommandError
 from eyespot.client import (
     Client,
@@ -38,7 +38,7 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, is_optional: bool =
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=positive_seconds,
+        type=positive_number,
         default=60.0,
         help="time for each answer, and for a model that is being loaded (default 60)",
     )
