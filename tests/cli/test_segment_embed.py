@@ -50,6 +50,27 @@ def test_embed_tells_the_squared_distances(run, address, tmp_path):
     vectors = run("embed", *files, "--model", "scene", "--server", address, "--json").json
     assert [each["embedding"] for each in vectors["images"]] == [[3, 0, 0], [0, 4, 0]]
 
+    assert [pair["squared_distance"] for pair in vectors["pairs"]] == [25]
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [("24.9", "not the same"), ("25.1", "the same")])
+def test_embed_tells_which_pictures_show_the_same(threshold, verdict, run, address, tmp_path):
+    for name, color in (("a", (3, 0, 0)), ("b", (0, 4, 0))):
+        Image.new("RGB", (2, 2), color).save(tmp_path / f"{name}.png")
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    words = ["--model", "scene", "--server", address, "--threshold", threshold]
+    assert run("embed", *files, *words).out.splitlines()[-1] == (
+        f"{files[0]} and {files[1]}: {verdict}"
+    )
+    (pair,) = run("embed", *files, *words, "--json").json["pairs"]
+    assert pair["is_same"] is (verdict == "the same")
+
+
+def test_a_threshold_that_is_none_is_refused(run, pictures):
+    ran = run("embed", pictures / "green.png", "--threshold", "-1")
+    assert ran.code == 2
+    assert "must be above 0, found -1" in ran.err
+
 
 @pytest.mark.parametrize("command", ["segment", "embed"])
 def test_a_model_for_something_else_is_told(command, run, address, pictures, tmp_path):

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from eyespot.exporter import LabelsError, OnnxError, add_model, check_repository, inspect_entry
 from eyespot.exporter.model_config import read_config
+from eyespot.server.repository import check_files, scan
 from eyespot.v1.manifest import read_manifest, sha256_of
 from eyespot.v1.model_config_pb2 import DataType
 
@@ -84,6 +85,8 @@ def test_external_data_comes_along(tmp_path):
     session = onnxruntime.InferenceSession(result.path / "model.onnx")
     (found,) = session.run(None, {"x": np.eye(4, dtype=np.float32)})
     assert np.array_equal(found, weight)
+    (version,) = scan(tmp_path / "here")
+    assert check_files(version) == result.manifest
     (result.path / "data" / "weights.bin").write_bytes(weight[::-1].tobytes())
     (checked,) = check_repository(tmp_path / "here")
     assert "data/weights.bin has changed" in checked.reasons[0]
@@ -92,10 +95,10 @@ def test_external_data_comes_along(tmp_path):
 @pytest.mark.parametrize(
     ("location", "told"),
     [
-        ("../weights.bin", "no path within its own folder"),
-        ("/weights.bin", "no path within its own folder"),
-        ("link.bin", "no path within its own folder"),
-        ("missing.bin", "'missing.bin', which is not there"),
+        ("../weights.bin", "no path within the model's folder"),
+        ("/weights.bin", "no path within the model's folder"),
+        ("link.bin", "a link or no file"),
+        ("missing.bin", "'missing.bin': No such file"),
         ("manifest.json", "a name that is needed"),
     ],
 )
@@ -113,7 +116,7 @@ def test_external_data_by_its_full_path_is_refused(tmp_path):
     beside = tmp_path / "there" / "weights.bin"
     path, weight = save(tmp_path / "there", external=str(beside))
     beside.write_bytes(weight.tobytes())
-    with pytest.raises(OnnxError, match="no path within its own folder"):
+    with pytest.raises(OnnxError, match="no path within the model's folder"):
         add_model(path, repository=tmp_path / "here", name="linear")
     assert beside.read_bytes() == weight.tobytes()
 

@@ -132,6 +132,9 @@ def test_a_repository_of_triton_is_opened_without_manifest(tiny_repository):
     assert result.ok
     assert "no manifest.json" in result.notes[0]
     (tiny_repository / "double" / "1" / "model.onnx").write_bytes(b"broken")
+    assert "model.onnx is no ONNX graph" in reasons(tiny_repository)
+    # An empty message is a graph of nothing.
+    (tiny_repository / "double" / "1" / "model.onnx").write_bytes(b"\x3a\x00")
     assert "ONNX Runtime cannot open model.onnx" in reasons(tiny_repository)
 
 

@@ -1,10 +1,13 @@
 """Comparisons: depth and gradients by hand, timing by a clock of our own, pictures looked at."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
@@ -18,8 +21,10 @@ from eyespot.exporter import (
     draw_comparison,
     trace,
 )
+from eyespot.exporter.comparison_picture import _draw_scatter
 from eyespot.exporter.gradient_norms import depth_of, gradient_norms
 from eyespot.exporter.latency import measure_latencies
+from eyespot.exporter.tracing import trace_zoo_model
 from eyespot.zoo import UnknownModelError
 
 
@@ -61,6 +66,24 @@ def test_depth_is_the_longest_path():
             return self.block(x) + self.shortcut(x)
 
     assert depth_of(trace(Projected(), torch.zeros(1, 4, 8, 8))) == 2
+
+
+def test_what_is_done_to_a_weight_first_does_not_hide_it():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Parameter(torch.ones(4, 3, 3, 3))
+            self.map_of_biases = nn.Parameter(torch.zeros(4, 6, 6))
+            self.second = nn.Parameter(torch.ones(5, 144))
+            self.register_buffer("mask", torch.ones(4, 3, 1, 1))
+
+        def forward(self, x):
+            x = nn.functional.conv2d(x, self.first * self.mask) + self.map_of_biases
+            return nn.functional.linear(x.flatten(1), self.second)
+
+    assert depth_of(trace(Masked(), torch.zeros(1, 3, 8, 8))) == 2
+    # Three convolutions, and the two layers that are connected to all before them.
+    assert depth_of(trace_zoo_model("lecun1989")) == 4
 
 
 def test_the_norms_are_those_of_autograd():
@@ -175,6 +198,16 @@ def test_the_picture_has_a_disc_for_each_network(tmp_path):
     _, orange = _inked(tmp_path / "two.png", (255, 178, 110))
     assert shape == (660, 960, 3)
     assert blue > 10 * orange > 0
+
+
+def test_names_of_equal_networks_do_not_cover_each_other():
+    figure = Figure(figsize=(4, 4))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    _draw_scatter(axes, [replace(NETWORK, name=f"network {number}") for number in range(6)])
+    boxes = [label.get_window_extent() for label in axes.texts]
+    assert len(boxes) == 6
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_a_network_without_an_error_is_a_line_at_its_cost(tmp_path):

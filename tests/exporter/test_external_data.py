@@ -19,7 +19,7 @@ from eyespot.exporter import (
     inspect_entry,
 )
 from eyespot.server.errors import RepositoryError
-from eyespot.server.repository import read_and_check_manifest, scan
+from eyespot.server.repository import check_files, scan
 from eyespot.v1.manifest import sha256_of
 
 SAMPLE = torch.zeros(1, 3, 6, 6)
@@ -100,10 +100,10 @@ def test_check_and_inspect_know_the_file(repository):
 
 def test_the_server_checks_the_file(repository):
     (version,) = scan(repository)
-    assert read_and_check_manifest(version).files["model.onnx.data"]
+    assert check_files(version).files["model.onnx.data"]
     (repository / "net" / "1" / "model.onnx.data").write_bytes(b"")
     with pytest.raises(RepositoryError, match=r"model\.onnx\.data has the SHA-256"):
-        read_and_check_manifest(version)
+        check_files(version)
 
 
 def test_weights_without_a_hash_are_a_fault(repository):

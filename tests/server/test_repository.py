@@ -13,7 +13,7 @@ from eyespot.server.errors import RepositoryError
 from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
-    read_and_check_manifest,
+    check_files,
     read_labels,
     scan,
 )
@@ -94,11 +94,11 @@ def _break_in_every_way(repository):
     )
     repository.add("failing", fails, config="max_batch_size: 2")
     return {
-        "truncated": "model.onnx cannot be loaded",
-        "missing_model": "model.onnx cannot be loaded",
+        "truncated": "model.onnx is no ONNX graph",
+        "missing_model": "model.onnx cannot be read: No such file",
         "wrong_hash": "..., manifest.json says 000000000000...: it was changed",
         "lost_file": "original.pt2 cannot be read: No such file",
-        "outside": "no plain file name",
+        "outside": "'../config.pbtxt', which leaves the model's folder",
         "bad_manifest": "manifest.json cannot be read",
         "missing_config": "config.pbtxt is missing",
         "no_labels": "labels.txt cannot be read",
@@ -119,7 +119,7 @@ def _break_in_every_way(repository):
         "fixed": "fixes the first dimension of 'x' to 1",
         "policy": "asks for version 5",
         "path": "plain file name",
-        "escaping": "escapes model directory",
+        "escaping": "'../weights.bin', which is no path within the model's folder",
         "failing": "fails on zeros",
     }
 
@@ -208,7 +208,9 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
         config="max_batch_size: 2\n"
         "dynamic_batching { max_queue_delay_microseconds: 1 }\n"
         "optimization { graph { level: 1 } priority: PRIORITY_MAX }\n"
-        "instance_group { count: 1 kind: KIND_CPU passive: true }",
+        "instance_group { count: 1 kind: KIND_CPU passive: true }\n"
+        'parameters { key: "gpu_mem_limit" value { string_value: "9" } }'
+        'parameters { key: "of_a_caller" value { string_value: "9" } }',
     )
     with caplog.at_level(logging.WARNING, "eyespot.server"):
         async with serving():
@@ -216,7 +218,7 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert record.getMessage() == (
         "model net: config.pbtxt sets what Eyespot does not honour: "
-        "instance_group.passive, optimization.priority"
+        "instance_group.passive, optimization.priority, parameters.gpu_mem_limit"
     )
 
 
@@ -291,6 +293,16 @@ def test_broken_models_of_a_scan_carry_their_reason(repository):
     ]
 
 
+def test_external_data_without_a_hash_is_refused(repository):
+    folder = repository.add("net", _with_external_data("weights.bin"), config="max_batch_size: 2")
+    (folder / "weights.bin").write_bytes(bytes(16))
+    (found,) = scan(repository.path)
+    assert check_files(found) is None
+    _manifest(folder, **{"model.onnx": sha256_of(folder / "model.onnx")})
+    with pytest.raises(RepositoryError, match=r"weights in weights\.bin, of which manifest\.json"):
+        check_files(found)
+
+
 def test_plain_folders_are_no_models(repository, caplog):
     (repository.path / "pictures" / "cats").mkdir(parents=True)
     with caplog.at_level(logging.INFO, "eyespot.server"):
@@ -307,7 +319,7 @@ def test_a_hash_is_shown_by_its_first_digits(repository):
     (found,) = scan(repository.path)
     with pytest.raises(RepositoryError, match=r"SHA-256 ba7816bf8f01\.\.\., manifest\.json says "
                        r"123456789abc\.\.\.: it was changed"):  # fmt: skip
-        read_and_check_manifest(found)
+        check_files(found)
 
 
 async def _last_line(serving, caplog):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyespot.transfer import ExamplesError, load_data
+from eyespot.transfer import ExamplesError, load_data, picture_reading
 from eyespot.v1.preprocessing import PreprocessingRule
 
 RULE = PreprocessingRule((2, 2), None, "nearest", "RGB", (0.0,) * 3, (1.0,) * 3)
@@ -119,3 +119,71 @@ def test_equal_pixels_stay_equal(tmp_path):
     crop = PreprocessingRule(4, (2, 2), "nearest", "RGB", (0.0,) * 3, (1.0,) * 3)
     split = load_data(tmp_path, crop)
     assert np.array_equal(split.train.images[0], pixels[1:3, 1:3])
+
+
+def test_more_data_may_be_held_out(tmp_path):
+    for name in "ab":
+        fill(tmp_path / "learn" / name, 3, red=ord(name))
+        fill(tmp_path / "measure" / name, 2, red=ord(name) + 10)
+    split = load_data(tmp_path / "learn", RULE, val=tmp_path / "measure")
+    assert (len(split.train), len(split.held_out)) == (6, 4)
+    assert split.held_out_names == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    fill(tmp_path / "measure" / "c", 2, red=1)
+    with pytest.raises(ExamplesError, match="has not: c"):
+        load_data(tmp_path / "learn", RULE, val=tmp_path / "measure")
+
+
+def test_the_same_pixels_in_another_file_leak_too(tmp_path):
+    fill(tmp_path / "train" / "a", 2, red=1)
+    fill(tmp_path / "train" / "b", 2, red=2)
+    fill(tmp_path / "val" / "a", 1, red=3)
+    fill(tmp_path / "val" / "b", 1, red=4)
+    Image.new("RGB", (9, 9), (2, 1, 0)).save(tmp_path / "val" / "b" / "copy.bmp")
+    assert load_data(tmp_path, RULE).repeated == ("val/b/copy.bmp",)
+
+
+def test_the_digest_tells_pixels_and_classes(tmp_path):
+    for name in "ab":
+        fill(tmp_path / name, 4, red=ord(name))
+    whole = load_data(tmp_path, RULE)
+    assert whole.digest == load_data(tmp_path, RULE).digest
+    (tmp_path / "b").rename(tmp_path / "c")
+    renamed = load_data(tmp_path, RULE)
+    assert renamed.train.digest == whole.train.digest
+    assert renamed.digest != whole.digest
+    Image.new("RGB", (3, 5), (0, 0, 9)).save(tmp_path / "a" / "0.png")
+    assert load_data(tmp_path, RULE).digest != renamed.digest
+
+
+def test_many_pixels_lie_on_the_disk(tmp_path, monkeypatch):
+    for name in "ab":
+        fill(tmp_path / name, 4, red=ord(name))
+    in_memory = load_data(tmp_path, RULE)
+    monkeypatch.setattr(picture_reading, "_MOST_IN_MEMORY", 10)
+    on_disk = load_data(tmp_path, RULE)
+    assert isinstance(on_disk.train.images.base, np.memmap)
+    assert on_disk.digest == in_memory.digest
+
+
+def test_a_folder_has_no_pictures_of_several_classes(tmp_path):
+    with pytest.raises(ExamplesError, match="in which a picture has one class"):
+        load_data(tmp_path, RULE, multi_label=True)
+
+
+def test_an_interruption_does_not_wait_for_the_rest(tmp_path, monkeypatch):
+    for name in "ab":
+        fill(tmp_path / name, 200, red=ord(name))
+    opened = []
+
+    def note(image):
+        opened.append(image)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def interrupt(total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PreprocessingRule, "apply", lambda _, image: note(image))
+    monkeypatch.setattr(picture_reading, "_threads", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        load_data(tmp_path, RULE, progress=interrupt)
+    assert len(opened) < 300

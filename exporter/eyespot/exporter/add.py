@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from eyespot.exporter.labels import check_labels, read_labels, repetition_notes
 from eyespot.exporter.model_config import build_config, default_batch_size
 from eyespot.exporter.parity import open_session
 from eyespot.exporter.repository import check_name, plan_version, written_version
+from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -74,7 +75,7 @@ def add_model(
     path, repository = Path(onnx_path), Path(repository)
     check_name(name)
     model = _read(path)
-    data = _external_data(model, path)
+    data = _external_data(path)
     _check(path)
     session = open_session(path)
     inputs = [_spec(value) for value in session.get_inputs()]
@@ -151,46 +152,20 @@ def _opset(model: onnx.ModelProto) -> int:
     )
 
 
-def _external_data(model: onnx.ModelProto, path: Path) -> list[str]:
+def _external_data(path: Path) -> list[str]:
     """Name the files with weights that lie beside the model.
 
     Raises:
         OnnxError: One lies outside the model's folder, or is not there.
     """
-    found = {
-        entry.value
-        for tensor in _tensors(model)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    folder = path.parent.resolve()
+    try:
+        found = check_external_data(path)
+    except ExternalDataError as error:
+        raise OnnxError(str(error)) from error
     for file in found:
-        is_inside = not PurePosixPath(file).is_absolute() and ".." not in PurePosixPath(file).parts
-        if not is_inside or not (folder / file).resolve().is_relative_to(folder):
-            raise OnnxError(
-                f"{path.name} keeps weights in {file!r}, which is no path within its own folder: "
-                "save it again with its data beside it"
-            )
-        if not (folder / file).is_file():
-            raise OnnxError(f"{path.name} keeps weights in {file!r}, which is not there")
         if PurePosixPath(file).parts[0] in (MODEL_FILE, MANIFEST_FILE):
             raise OnnxError(f"{path.name} keeps weights in {file!r}, a name that is needed")
     return sorted(found)
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    waiting: list[Any] = [model.graph, *model.functions]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, onnx.GraphProto):
-            yield from part.initializer
-            for sparse in part.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-        for node in part.node:
-            for attribute in node.attribute:
-                yield from (attribute.t, *attribute.tensors)
-                waiting.extend((attribute.g, *attribute.graphs))
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -18,9 +18,9 @@ from eyespot.exporter.parity import (
     run_session,
 )
 from eyespot.exporter.repository import list_models, list_versions
+from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
-    DATA_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     ORIGINAL_FILE,
@@ -112,7 +112,8 @@ class _Examination:
             self._check_manifest(config)
         else:
             self.notes.append(f"no {MANIFEST_FILE}: there are no hashes to compare with")
-            self._open()
+            if self._check_external_data(None):
+                self._open()
         return CheckResult(
             self.model.name,
             self.version,
@@ -145,7 +146,7 @@ class _Examination:
             return
         self._compare(manifest, config)
         # What has changed on disk is not run: its hash is the reason already.
-        if self._check_files(manifest) and self._open():
+        if self._check_files(manifest) and self._check_external_data(manifest) and self._open():
             self._measure(manifest, config)
 
     def _compare(self, manifest: Manifest, config: ModelConfig | None) -> None:
@@ -190,11 +191,25 @@ class _Examination:
                     f"{file} has changed: SHA-256 {found[:_SHOWN_DIGITS]}..., written as "
                     f"{expected[:_SHOWN_DIGITS]}..."
                 )
-        for file in (MODEL_FILE, DATA_FILE):
-            is_there = file == MODEL_FILE or (self.folder / file).exists()
-            if is_there and file not in manifest.files:
-                self.reasons.append(f"{file} has no hash in {MANIFEST_FILE}")
+        if MODEL_FILE not in manifest.files:
+            self.reasons.append(f"{MODEL_FILE} has no hash in {MANIFEST_FILE}")
         return len(self.reasons) == before
+
+    def _check_external_data(self, manifest: Manifest | None) -> bool:
+        """Look where the graph keeps its weights: one that leads elsewhere is not opened."""
+        try:
+            beside = check_external_data(self.folder / MODEL_FILE)
+        except OSError as error:
+            self.reasons.append(f"{MODEL_FILE} cannot be read: {error.strerror}")
+            return False
+        except ExternalDataError as error:
+            self.reasons.append(str(error))
+            return False
+        unknown = (
+            [] if manifest is None else [file for file in beside if file not in manifest.files]
+        )
+        self.reasons.extend(f"{file} has no hash in {MANIFEST_FILE}" for file in unknown)
+        return not unknown
 
     def _open(self) -> bool:
         try:

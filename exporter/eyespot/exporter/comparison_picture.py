@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from eyespot.exporter.compare import ComparedNetwork
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
+
+# Of places around a disc where its name may stand.
+_RINGS = 8
 
 
 def draw_comparison(networks: Sequence[ComparedNetwork], path: Path | str) -> None:
@@ -38,6 +43,7 @@ def _draw_scatter(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
     """Set errors against MACs; where nobody published any, latency against MACs."""
     measure = _measure(networks)
     largest = max(network.parameters for network in networks)
+    names: list[_Name] = []
     for number, network in enumerate(networks):
         error = None if measure is None else _error(network, measure)
         color = f"C{number % 10}"
@@ -48,13 +54,13 @@ def _draw_scatter(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
         elif error is not None:
             height = error
         else:
-            _draw_unknown(axes, network, color, measure)
+            axes.axvline(network.macs, color=color, linestyle=":", alpha=0.7)
+            text = f"{network.name} (no {_written(measure)} error published)"
+            names.append(_Name(text, (network.macs, 0.1), color, coordinates="x"))
             continue
         axes.scatter(network.macs, height, s=area, color=color, alpha=0.6)
-        axes.annotate(
-            network.name, (network.macs, height), xytext=(0, -3 - math.sqrt(area / math.pi)),
-            textcoords="offset points", ha="center", va="top",
-        )  # fmt: skip
+        radius = math.sqrt(area / math.pi)
+        names.append(_Name(network.name, (network.macs, height), color, radius=radius))
     costs = [network.macs for network in networks]
     if max(costs) > 3 * min(costs):
         axes.set_xscale("log")
@@ -67,15 +73,58 @@ def _draw_scatter(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:
         else f"published {_written(measure)} error on ImageNet, %"
     )
     axes.set_title("the area goes with the parameters")
+    _draw_names(axes, names)
 
 
-def _draw_unknown(axes: Axes, network: ComparedNetwork, color: str, measure: str) -> None:
-    """Mark the cost of a network at the lower edge."""
-    axes.axvline(network.macs, color=color, linestyle=":", alpha=0.7)
-    axes.annotate(
-        f"{network.name} (no {_written(measure)} error published)", (network.macs, 0.02),
-        xycoords=("data", "axes fraction"), rotation=90, ha="right", va="bottom", color=color,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Name:
+    """What is to be written beside a place.
+
+    Attributes:
+        text: A name, and what there is to be said of it.
+        place: In data, or with the share of the height in place of y.
+        color: Of the line that leads there.
+        radius: Of the disc there, in points.
+        coordinates: "data", or "x" if only x is in data.
+    """
+
+    text: str
+    place: tuple[float, float]
+    color: str
+    radius: float = 0.0
+    coordinates: Literal["data", "x"] = "data"
+
+
+def _draw_names(axes: Axes, names: Sequence[_Name]) -> None:
+    """Write each name as near to its place as it does not cover another."""
+    axes.get_figure(root=True).canvas.draw()  # the scales are settled only now
+    written: list[Bbox] = []
+    for name in names:
+        coordinates = "data" if name.coordinates == "data" else axes.get_xaxis_transform()
+        label = axes.annotate(
+            name.text, name.place, xycoords=coordinates, xytext=(0, 0), textcoords="offset points"
+        )
+        for offset, horizontal, vertical in _offsets(name.radius + 3):
+            label.set(position=offset, ha=horizontal, va=vertical)
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in written):
+                break
+        written.append(box)
+        if math.hypot(*offset) > name.radius + 3:
+            axes.annotate(
+                "", name.place, xycoords=coordinates, xytext=offset, textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": name.color, "shrinkA": 0},
+            )  # fmt: skip
+
+
+def _offsets(distance: float) -> Iterator[tuple[tuple[float, float], str, str]]:
+    """Offsets in points and alignments: below, above, right, left; then further and further."""
+    for step in range(_RINGS):
+        far = distance + 12 * step
+        yield (0, -far), "center", "top"
+        yield (0, far), "center", "bottom"
+        yield (far, 0), "left", "center"
+        yield (-far, 0), "right", "center"
 
 
 def _draw_norms(axes: Axes, networks: Sequence[ComparedNetwork]) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, InputSpec
 
 _ROWS = 8
+_ADDITIONS = (torch.ops.aten.add, torch.ops.aten.add_)
 
 
 def depth_of(program: ExportedProgram) -> int:
@@ -68,26 +69,44 @@ def _norm(gradients: list[Tensor]) -> float:
 
 
 def _weights_by_depth(program: ExportedProgram) -> dict[int, list[str]]:
-    """Name the weights at each depth: those of a matrix or a kernel, without biases and norms."""
+    """Name the weights at each depth: those of a matrix or a kernel, without biases and norms.
+
+    A weight that is masked or scaled first counts where the result meets the input; what is
+    only added there is a bias, however many axes it has.
+    """
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
     specs = dict(zip(placeholders, program.graph_signature.input_specs, strict=True))
+    # The weights that a node brings, as long as nothing of the input is in it.
+    brought = {
+        node: _own_weight(node, spec)
+        for node, spec in specs.items()
+        if spec.kind is not InputKind.USER_INPUT
+    }
     depths: dict[fx.Node, int] = {}
     weights: dict[int, list[str]] = {}
+    counted: set[str] = set()
     for node in program.graph.nodes:
-        depth = max((depths[each] for each in node.all_input_nodes), default=0)
-        for each in node.all_input_nodes:
-            spec = specs.get(each)
-            if (
-                spec is not None
-                and spec.kind is InputKind.PARAMETER
-                and each.meta["val"].ndim > 1
-                and all(spec.target not in names for names in weights.values())
-            ):
-                assert spec.target is not None
-                weights.setdefault(depth + 1, []).append(spec.target)
-                depths[node] = depth + 1
-        depths.setdefault(node, depth)
+        if node in specs:
+            continue
+        given = node.all_input_nodes
+        found = [name for each in given for name in brought.get(each, ())]
+        if all(each in brought for each in given):
+            brought[node] = found
+            continue
+        adds = getattr(node.target, "overloadpacket", None) in _ADDITIONS
+        new = [name for name in dict.fromkeys(found) if name not in counted and not adds]
+        depths[node] = max((depths.get(each, 0) for each in given), default=0) + bool(new)
+        if new:
+            counted.update(new)
+            weights.setdefault(depths[node], []).extend(new)
     return weights
+
+
+def _own_weight(node: fx.Node, spec: InputSpec) -> list[str]:
+    if spec.kind is not InputKind.PARAMETER or node.meta["val"].ndim < 2:
+        return []
+    assert spec.target is not None
+    return [spec.target]
 
 
 def _example(program: ExportedProgram, generator: torch.Generator) -> Tensor | None:

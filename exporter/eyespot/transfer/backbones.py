@@ -101,7 +101,8 @@ def load_backbone(
         seed: Of the new head, and of random weights.
 
     Raises:
-        BackboneError: There is no such network, or it is none for pictures of one class each.
+        BackboneError: There is no such network, or it is none for pictures of one size.
+        ExamplesError: It is a network of the zoo for something else than classes of pictures.
         WeightsError: The weights cannot be had or belong to another network; it lists how.
         HeadError: The head is not found, or cannot be replaced.
         ZooError: The network cannot be built so.
@@ -130,17 +131,13 @@ def _from_zoo(
     input_size: int | None,
 ) -> Backbone:
     entry = model_entry(name)
-    fitted = training_rule(name, in_channels=in_channels, input_size=input_size)
-    own = preprocessing_for(name, weights)
-    channels, height, width = input_size_of(entry, in_channels=in_channels, input_size=input_size)
-    if own is not None:
-        fitted = fit_rule(own, channels=channels, height=height, width=width)
+    sample_size = input_size_of(entry, in_channels=in_channels, input_size=input_size)
+    rule = rule or _zoo_rule(name, weights, sample_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create_model(
             name, num_classes=num_classes, in_channels=in_channels, input_size=input_size
         )
-    sample_size = (channels, height, width)
     found = find_head(network, sample_size, name=head)
     provenance = Provenance(
         architecture=entry.name,
@@ -159,9 +156,17 @@ def _from_zoo(
             training=_training(origin),
             transform_input=getattr(network, "transform_input", None),
         )
-    return _finish(
-        network, found, rule or fitted, provenance, sample_size, num_classes, seed, origin
-    )
+    return _finish(network, found, rule, provenance, sample_size, num_classes, seed, origin)
+
+
+def _zoo_rule(
+    name: str, weights: str | Path | None, sample_size: Sequence[int]
+) -> PreprocessingRule:
+    training_rule(name)  # refuses what does not tell classes of pictures apart
+    own = preprocessing_for(name, weights)
+    assert own is not None
+    channels, height, width = sample_size
+    return fit_rule(own, channels=channels, height=height, width=width)
 
 
 def _from_module(
@@ -219,7 +224,8 @@ def _finish(
     if (rule.channels, rule.size) != (sample_size[0], tuple(sample_size[1:])):
         raise BackboneError(
             f"the rule gives pictures of {rule.channels} channels and size {rule.size}, the "
-            f"network takes {sample_size[0]} and {tuple(sample_size[1:])}"
+            f"network takes {sample_size[0]} and {tuple(sample_size[1:])}: change the rule, or "
+            "in_channels and input_size (--channels, --input-size)"
         )
     old = tuple(f"{found.name}.{name}" for name in network.get_submodule(found.name).state_dict())
     layer = replace_head(network, found.name, num_classes, seed=seed)

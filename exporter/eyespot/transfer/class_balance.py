@@ -19,7 +19,7 @@ def class_weights(examples: Examples, classes: int) -> NDArray[np.float32]:
     Raises:
         ExamplesError: A class has no picture, or pictures have several classes.
     """
-    counts = _counts(examples, classes)
+    counts = _counts(examples, classes, one_each=True)
     return (len(examples) / (classes * counts)).astype(np.float32)
 
 
@@ -35,7 +35,7 @@ def positive_weights(examples: Examples) -> NDArray[np.float32]:
     if examples.is_multi_label:
         counts = _counts(examples, examples.labels.shape[1])
     else:
-        counts = _counts(examples, 2)[1:]
+        counts = _counts(examples, 2, one_each=True)[1:]
     return ((len(examples) - counts) / counts).astype(np.float32)
 
 
@@ -53,7 +53,7 @@ def balanced_order(examples: Examples, classes: int, *, seed: int) -> NDArray[np
     Raises:
         ExamplesError: A class has no picture, or pictures have several classes.
     """
-    _counts(examples, classes)
+    _counts(examples, classes, one_each=True)
     chance = np.random.default_rng(seed)
     share, left = divmod(len(examples), classes)
     more = set(chance.permutation(classes)[:left].tolist())
@@ -69,7 +69,9 @@ def _drawn(rows: NDArray[np.int64], count: int, chance: np.random.Generator) -> 
     return np.concatenate([chance.permutation(rows) for _ in range(rounds)] or [rows])[:count]
 
 
-def _counts(examples: Examples, classes: int) -> NDArray[np.int64]:
+def _counts(examples: Examples, classes: int, *, one_each: bool = False) -> NDArray[np.int64]:
+    if one_each and examples.is_multi_label:
+        raise ExamplesError("the pictures have several classes: weigh them by positive_weights")
     counts = examples.counts(classes)
     if len(counts) != classes:
         raise ExamplesError(f"labels tell of {len(counts)} classes, expected {classes}")

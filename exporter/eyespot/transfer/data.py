@@ -152,7 +152,9 @@ def _check_counts(
     labels: tuple[str, ...],
     skipped: tuple[str, ...],
 ) -> None:
-    for rows, what in ((learnt, "to learn from"), (measured, "to measure with")):
+    """Refuse classes of too few pictures; of several classes each must be learnt, at least."""
+    parts = [(learnt, "to learn from"), (measured, "to measure with")]
+    for rows, what in parts[:1] if targets.ndim == 2 else parts:
         part = targets[rows]
         counts = part.sum(axis=0) if part.ndim == 2 else np.bincount(part, minlength=len(labels))
         few = [name for name, count in zip(labels, counts, strict=True) if not count]

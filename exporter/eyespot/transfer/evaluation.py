@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.transfer.errors import EvaluationError
 from eyespot.transfer.evaluation_pictures import EvaluationPictures
 from eyespot.transfer.mcnemar import McNemarTest, mcnemar_test
 from eyespot.transfer.metrics import Metrics, measure
@@ -129,7 +130,16 @@ def compare(
 
 
 def agree(logits: NDArray[Any], expected: NDArray[Any], *, is_exclusive: bool) -> Agreement:
-    """Compare logits (N, K) with those of the original."""
+    """Compare logits (N, K) with those of the original.
+
+    Raises:
+        EvaluationError: They are not of the same classes.
+    """
+    if logits.shape != expected.shape:
+        raise EvaluationError(
+            f"the PyTorch original gives {expected.shape[1]} numbers for each picture, the model "
+            f"{logits.shape[1]}: it is the original of another model"
+        )
     found, right = (_decisions(each, is_exclusive=is_exclusive) for each in (logits, expected))
     return Agreement(
         rows=len(logits),
@@ -149,7 +159,8 @@ def is_right(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
 def _decisions(logits: NDArray[Any], *, is_exclusive: bool) -> NDArray[np.int64]:
     """Give the top class (N, 1), or a yes or no for each logit (N, K)."""
     if is_exclusive and logits.shape[1] > 1:
-        return logits.argmax(axis=1)[:, None]
+        top: NDArray[np.int64] = logits.argmax(axis=1)
+        return top[:, None]  # (N,) -> (N, 1)
     return (logits > 0).astype(np.int64)
 
 

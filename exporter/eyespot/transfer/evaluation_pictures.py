@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.transfer.data import list_data
+from eyespot.transfer.data import list_data, load_data
 from eyespot.transfer.errors import EvaluationError
 from eyespot.transfer.picture_listing import Listed, Listing
 from eyespot.transfer.picture_reading import read_pictures
@@ -54,19 +54,26 @@ def load_evaluation_pictures(
     *,
     labels: Sequence[str],
     multi_label: bool = False,
+    held_out: float | None = None,
+    seed: int = 0,
     progress: Callable[[int], None] = lambda total: None,
 ) -> EvaluationPictures:
     """Read the pictures of data: those held out where the data have such a part, or else all.
+
+    Of data without such a part, a share can be asked for: with the share and the seed that a
+    network was trained with, it is what that training did not see.
 
     Args:
         path: Data of any kind that `load_data` takes.
         rule: The model's; it must give all pictures one size.
         labels: Of the model's outputs. The data may lack some of them, but not have others.
         multi_label: Whether a picture may have any number of classes.
+        held_out: Share of each class, chosen as `load_data` chooses; None takes all.
+        seed: Of that choice.
         progress: Called after each picture that is read, with how many there are.
 
     Raises:
-        ExamplesError: There is no such data.
+        ExamplesError: There is no such data, or the share is none.
         EvaluationError: The data have classes that the model has not, no picture can be read,
             or the rule gives pictures of many sizes.
     """
@@ -76,24 +83,33 @@ def load_evaluation_pictures(
             "its rule brings them to one size"
         )
     listing = list_data(Path(path), multi_label)
-    listed = listing.learnt if listing.measured is None else listing.measured
     names = _names(listing, labels)
     index = _index(listing, labels, names)
-    read = read_pictures(listed, rule, progress=progress)
-    kept = [listed[at] for at in read.kept]
-    if not kept:
-        told = f" ({len(read.skipped)} skipped, such as {read.skipped[0]})" if read.skipped else ""
-        raise EvaluationError(f"{path} has no picture that can be read{told}")
-    targets = _targets(kept, index, count=len(names), multi_label=multi_label)
+    if held_out is not None and listing.measured is None:
+        split = load_data(
+            path, rule, held_out=held_out, seed=seed, multi_label=multi_label, progress=progress
+        )
+        images, files, skipped = split.held_out.images, split.held_out_names, split.skipped
+        targets = _moved(split.held_out.labels, [index[name] for name in split.labels], len(names))
+        part = f"{100 * held_out:g}% held out by seed {seed}"
+    else:
+        listed = listing.learnt if listing.measured is None else listing.measured
+        read = read_pictures(listed, rule, progress=progress)
+        kept = [listed[at] for at in read.kept]
+        if not kept:
+            raise EvaluationError(f"{path} has no picture that can be read{_such_as(read.skipped)}")
+        images, files, skipped = read.images, tuple(each.name for each in kept), read.skipped
+        targets = _targets(kept, index, count=len(names), multi_label=multi_label)
+        part = "all" if listing.measured is None else "held out"
     present = {names[at] for at in _present(targets)}
     return EvaluationPictures(
-        images=read.images,
+        images=images,
         labels=targets,
         names=names,
-        files=tuple(each.name for each in kept),
-        skipped=read.skipped,
+        files=files,
+        skipped=skipped,
         absent=tuple(name for name in names if name not in present),
-        part="all" if listing.measured is None else "held out",
+        part=part,
         rule=rule,
     )
 
@@ -139,8 +155,23 @@ def _targets(
     return targets
 
 
+def _moved(labels: NDArray[Any], where: Sequence[int], count: int) -> NDArray[np.int64]:
+    """Turn labels (N,) or (N, K) by the indices of the data into those of the model."""
+    moved: NDArray[np.int64]
+    if labels.ndim == 1:
+        moved = np.array(where, np.int64)[labels]
+        return moved
+    moved = np.zeros((len(labels), count), np.int64)
+    moved[:, list(where)] = labels
+    return moved
+
+
 def _present(targets: NDArray[np.int64]) -> NDArray[Any]:
     return np.unique(targets) if targets.ndim == 1 else np.flatnonzero(targets.any(axis=0))
+
+
+def _such_as(skipped: Sequence[str]) -> str:
+    return f" ({len(skipped)} skipped, such as {skipped[0]})" if skipped else ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -37,11 +37,9 @@ class Examples:
                 "images must be uint8 of shape (N, H, W, C), "
                 f"found {self.images.dtype} of shape {self.images.shape}"
             )
-        kind = (self.labels.dtype, self.labels.ndim)
-        if (
-            kind not in ((np.int64, 1), (np.float32, 2))
-            or self.labels.shape[0] != self.images.shape[0]
-        ):
+        kind = (self.labels.dtype.name, self.labels.ndim)
+        fits = kind in (("int64", 1), ("float32", 2))
+        if not fits or len(self.labels) != len(self.images):
             raise ExamplesError(
                 f"labels must be int64, one for each of the {len(self.images)} images, or float32 "
                 "with a row of 0 and 1 for each, "
@@ -70,13 +68,14 @@ class Examples:
         """SHA-256 of the pixels in their order: the labels are no part of it."""
         found = hashlib.sha256(str(self.images.shape).encode())
         for start in range(0, len(self), _HASHED_ROWS):
-            found.update(np.ascontiguousarray(self.images[start : start + _HASHED_ROWS]))
+            found.update(np.ascontiguousarray(self.images[start : start + _HASHED_ROWS]).data)
         return found.hexdigest()
 
     def counts(self, classes: int) -> NDArray[np.int64]:
         """How many pictures each of so many classes has, (K,)."""
         if self.is_multi_label:
-            return self.labels.sum(axis=0).astype(np.int64)  # (N, K) -> (K,)
+            sums: NDArray[np.int64] = self.labels.sum(axis=0).astype(np.int64)  # (N, K) -> (K,)
+            return sums
         return np.bincount(self.labels, minlength=classes)
 
     def prepared(self, rule: PreprocessingRule) -> Examples:

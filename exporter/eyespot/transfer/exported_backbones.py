@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.fx.graph import CodeGen
 
 from eyespot.exporter.capture import silenced
 from eyespot.exporter.errors import OriginalError
@@ -166,6 +167,8 @@ def _captured_network(program: ExportedProgram, *, has_rule: bool, path: Path) -
     with graph.inserting_after(last):
         call = graph.call_module(CAPTURED_HEAD, (last.args[0],))
     last.replace_all_uses_with(call)
+    graph.output_node().args = (graph.output_node().args[0][0],)  # type: ignore[index]
+    graph.set_codegen(CodeGen())  # one tensor in, one tensor out
     graph.eliminate_dead_code()
     # A module of our own: the program's refuses to be put in train or eval mode.
     return fx.GraphModule(captured, graph).eval()

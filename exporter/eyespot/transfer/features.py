@@ -97,17 +97,14 @@ def compute_features(
 def supports_bfloat16(device: torch.device) -> bool:
     """Tell whether a device multiplies in bfloat16 by itself, rather than by imitation."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    flags = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, flag)()) for flag in flags if hasattr(torch.cpu, flag))
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    told = torch.cpu.get_capabilities()
+    return any(bool(told.get(flag)) for flag in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 @contextmanager
 def captured_input(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Note what a layer is given while the context is open; no hook stays behind.
-
-    The list is empty before each forward pass, if the caller empties it.
-    """
+    """Note what a layer is given while the context is open; no hook stays behind."""
     given: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     try:
@@ -130,10 +127,12 @@ def _compute(
     with (
         held_in_eval(module),
         captured_input(backbone.head_layer) as given,
-        torch.inference_mode(),
+        torch.no_grad(),  # and not inference mode: the head learns from these tensors
         half,
     ):
         for start in range(0, len(examples), batch_size):
+            # Pixels come with their channels last, and so the maps stay: most processors
+            # convolve those fastest.
             pixels = torch.from_numpy(examples.images[start : start + batch_size]).to(device)
             given.clear()
             module(pixels)  # (B, H, W, C) -> (B, K)

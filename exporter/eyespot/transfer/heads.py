@@ -180,7 +180,7 @@ def _noting_calls(network: nn.Module, calls: dict[str, list[tuple[Tensor, int]]]
 def _last_layer(network: nn.Module, trace: _Trace) -> str:
     radial = [name for name, part in network.named_modules() if isinstance(part, EuclideanOutput)]
     if radial:
-        return radial[-1]  # its codes are no parameters: no gradient leads to them
+        return str(radial[-1])  # its codes are no parameters: no gradient leads to them
     nearest = _nearest_weights(trace)
     layers = sorted({name.rpartition(".")[0] for name in nearest})
     if len(layers) != 1:
@@ -271,5 +271,5 @@ def _fresh_codes(old: EuclideanOutput, classes: int) -> EuclideanOutput:
     new = EuclideanOutput(classes)
     codes = new.codes.to(old.codes.device)
     del new.codes
-    new.codes = nn.Parameter(codes)  # type: ignore[assignment]
+    new.codes = nn.Parameter(codes)
     return new

@@ -39,7 +39,8 @@ def list_arrays(path: Path, *, multi_label: bool = False) -> Listing:
     learnt = _pair(arrays, _LEARNT)
     if learnt is None:
         raise ExamplesError(
-            f"{path.name} has no images and labels; found {', '.join(arrays) or 'nothing'}"
+            f"{path.name} has no arrays images and labels; of those known here it has "
+            f"{', '.join(arrays) or 'none'}"
         )
     measured = _pair(arrays, _MEASURED)
     parts = [part for part in (learnt, measured) if part is not None]
@@ -54,12 +55,15 @@ def list_arrays(path: Path, *, multi_label: bool = False) -> Listing:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    known = {_NAMES, *(name for pair in _LEARNT + _MEASURED for name in pair)}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        # Opened here: a file that is no archive would be left open by the reader.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            return {name: archive[name] for name in archive.files if name in known}
     except OSError as error:
         raise ExamplesError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError) as error:
         raise ExamplesError(
             f"{path.name} is no whole .npz of numbers and texts: {error}"
         ) from error

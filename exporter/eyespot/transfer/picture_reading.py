@@ -9,11 +9,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from eyespot.transfer.picture_listing import Listed
 from eyespot.v1.preprocessing import PreprocessingRule
@@ -59,10 +60,17 @@ def read_pictures(
     """
     assert rule.size is not None
     images = allocate(len(listed), (*rule.size, rule.channels))
-    kept, hashes, skipped = [], [], []
-    with ThreadPoolExecutor(_threads()) as threads, warnings.catch_warnings():
+    kept: list[int] = []
+    hashes: list[bytes] = []
+    skipped: list[str] = []
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(_threads()) as threads,
+        # Closed before the threads: an interruption does not wait for what is left to read.
+        closing(threads.map(lambda each: _read(each, rule), listed)) as results,
+    ):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
+        for at, read in enumerate(results):
             progress(len(listed))
             if isinstance(read, str):
                 skipped.append(read)
@@ -100,12 +108,12 @@ def _read(listed: Listed, rule: PreprocessingRule) -> tuple[NDArray[np.uint8], b
             pixels = np.ascontiguousarray(rule.apply(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return f"{listed.name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels"
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return f"{listed.name}: no picture"
     except (OSError, SyntaxError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         return f"{listed.name}: {reason or error}"
-    return pixels, hashlib.sha256(pixels).digest()
+    return pixels, hashlib.sha256(pixels.data).digest()
 
 
 def _threads() -> int:

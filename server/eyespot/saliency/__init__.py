@@ -7,7 +7,14 @@ from eyespot.saliency.attribution import (
     ParameterValue,
     Step,
 )
-from eyespot.saliency.backend import Backend, Gradients, Layer, LinearHead, Scorer
+from eyespot.saliency.backend import (
+    Backend,
+    Gradients,
+    Layer,
+    LinearHead,
+    RandomisableBackend,
+    Scorer,
+)
 from eyespot.saliency.errors import (
     ArgumentError,
     LayerError,
@@ -54,6 +61,7 @@ __all__ = [
     "ParameterError",
     "ParameterSpec",
     "ParameterValue",
+    "RandomisableBackend",
     "ReductionError",
     "SaliencyError",
     "Scorer",

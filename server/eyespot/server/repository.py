@@ -9,12 +9,13 @@ without config.pbtxt and without a version is no model at all, as one of picture
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from eyespot.server.errors import RepositoryError, StartError
 from eyespot.server.model_config import ConfigFile, empty_config, parse_config, read_config
+from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -92,6 +93,30 @@ def scan_model(
     return _scan_folder(folder, config)
 
 
+def model_names(repository: Path) -> set[str]:
+    """Names the models of the repository, whether or not they can be served."""
+    with contextlib.suppress(OSError):
+        return {folder.name for folder in _subfolders(repository) if _is_model(folder)}
+    return set()  # it changes under our eyes
+
+
+def write_files(repository: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Writes the files of one model, by their paths in its folder.
+
+    Raises:
+        RepositoryError: the name is no plain folder name, or the paths contradict each other.
+    """
+    if Path(name).name != name or name.startswith("."):
+        raise RepositoryError(f"{name!r} is no name of a model")
+    for path, content in files.items():
+        place = repository / name / path
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        except OSError as error:
+            raise RepositoryError(f"{path!r} cannot be written: {error.strerror}") from error
+
+
 def fingerprint(repository: Path, name: str) -> Hashable:
     """What changes when a file of a model does: names, sizes and times."""
     with contextlib.suppress(OSError):
@@ -115,12 +140,34 @@ def suggest_repository(repository: Path) -> Path | None:
     return None
 
 
-def read_and_check_manifest(version: VersionFolder) -> Manifest | None:
-    """Reads the manifest of a version and hashes the files it lists; None without one.
+def check_files(version: VersionFolder) -> Manifest | None:
+    """Checks where the weights of a version lie, and each file against the manifest.
+
+    Returns:
+        The manifest; None without one.
 
     Raises:
-        RepositoryError: a file is missing or is not the one that was exported.
+        RepositoryError: a file is missing, is not the one that was exported, or lies where none
+            may be read.
     """
+    manifest = _read_and_check_manifest(version)
+    try:
+        beside = check_external_data(version.model_path)
+    except OSError as error:
+        name = version.model_path.name
+        raise RepositoryError(f"{name} cannot be read: {error.strerror}") from error
+    except ExternalDataError as error:
+        raise RepositoryError(str(error)) from error
+    unknown = [] if manifest is None else [name for name in beside if name not in manifest.files]
+    if unknown:
+        raise RepositoryError(
+            f"{version.model_path.name} keeps weights in {unknown[0]}, of which "
+            f"{MANIFEST_FILE} has no SHA-256; export the model again"
+        )
+    return manifest
+
+
+def _read_and_check_manifest(version: VersionFolder) -> Manifest | None:
     path = version.folder / MANIFEST_FILE
     if not path.exists():
         return None
@@ -225,8 +272,8 @@ def _choose(config_file: ConfigFile, numbers: list[int]) -> list[int]:
 
 
 def _check_hash(folder: Path, name: str, expected: str) -> None:
-    if Path(name).name != name:
-        raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which is no plain file name")
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which leaves the model's folder")
     try:
         found = sha256_of(folder / name)
     except OSError as error:

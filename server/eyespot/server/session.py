@@ -94,8 +94,7 @@ class Session:
     def open(cls, path: Path, settings: SessionSettings | None = None) -> Self:
         """Loads a graph.
 
-        External data must lie in the folder of the graph: ONNX Runtime itself refuses
-        absolute paths, paths with `..` and links that lead elsewhere.
+        Where its external data lies has been checked: see `repository.check_files`.
 
         Raises:
             RepositoryError: the file is missing, damaged, or beyond the runtime.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 
 def at_least_one(text: str) -> int:
     """Read a number of things."""
     return _whole_number(text, minimum=1)
+
+
+def none_or_more(text: str) -> int:
+    """Read a number of things that there may be none of."""
+    return _whole_number(text, minimum=0)
 
 
 def seed(text: str) -> int:
@@ -23,6 +29,32 @@ def _whole_number(text: str, *, minimum: int) -> int:
     if number < minimum:
         raise argparse.ArgumentTypeError(f"must be at least {minimum}, found {number}")
     return number
+
+
+def positive_number(text: str) -> float:
+    """Read how much of something there may be."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, found {text!r}") from None
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, found {text}")
+    return number
+
+
+def parameter(text: str) -> tuple[str, bool | int | float | str]:
+    """Read NAME=VALUE; what looks like a number or like true or false is one."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE, such as n_steps=100")
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def model_version(text: str) -> str:

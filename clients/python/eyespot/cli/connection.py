@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from eyespot.cli.argument_types import positive_number
 from eyespot.cli.errors import FAILURE, UNREACHABLE, CommandError
 from eyespot.client import (
     Client,
@@ -37,7 +38,7 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, is_optional: bool =
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive_number,
         default=60.0,
         help="time for each answer, and for a model that is being loaded (default 60)",
     )
@@ -84,10 +85,3 @@ def _server(text: str) -> str:
         return server_address(text)
     except ClientError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, found {text}")
-    return seconds

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from eyespot.cli.argument_types import positive_number
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import FAILURE, OK
 from eyespot.cli.output import add_json_argument, print_json, print_table
@@ -17,6 +20,13 @@ from eyespot.v1.tensors import Array
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_picture_arguments(parser)
+    parser.add_argument(
+        "--threshold",
+        type=positive_number,
+        metavar="DISTANCE",
+        help="tell which pictures show the same: pairs whose squared distance is below it "
+        "(FaceNet's paper has 1.242; choose it on pairs that you know)",
+    )
     add_server_arguments(parser)
     add_json_argument(parser)
 
@@ -34,15 +44,31 @@ def run(options: argparse.Namespace) -> int:
         for path, vector in ask_about(options.images, ask):
             paths.append(path)
             vectors.append(vector)
+    pairs = list(_pairs(paths, vectors, threshold=options.threshold))
     if options.json:
         answered = [
             {"image": path, "embedding": vector.tolist()}
             for path, vector in zip(paths, vectors, strict=True)
         ]
-        print_json({"model_name": model_name, "images": answered})
+        print_json({"model_name": model_name, "images": answered, "pairs": pairs})
     elif vectors:
         _print(paths, np.stack(vectors))
+        for pair in pairs if options.threshold is not None else ():
+            verdict = "the same" if pair["is_same"] else "not the same"
+            print(f"{pair['first']} and {pair['second']}: {verdict}")
     return OK if len(paths) == len(options.images) else FAILURE
+
+
+def _pairs(
+    paths: Sequence[str], vectors: Sequence[Array], *, threshold: float | None
+) -> Iterator[dict[str, Any]]:
+    """Tell how far apart the pictures of each pair are, and whether they show the same."""
+    for (first, one), (second, other) in itertools.combinations(
+        zip(paths, vectors, strict=True), 2
+    ):
+        distance = float(np.square(one.astype(np.float64) - other).sum())
+        pair = {"first": first, "second": second, "squared_distance": distance}
+        yield pair if threshold is None else {**pair, "is_same": distance < threshold}
 
 
 def _print(paths: Sequence[str], vectors: Array) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eyespot.cli.argument_types import seed
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import OK, UsageError, telling
 from eyespot.cli.evaluation_output import print_comparison, print_evaluation
@@ -47,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--multi-label", action="store_true", help="a picture may have any number of classes"
     )
     parser.add_argument(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        help="evaluate on so much of each class only, where DATA has no such part: with the share "
+        "and the seed of the training, on what it did not see (default all)",
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of that choice (default 0)")
+    parser.add_argument(
         "--report", type=Path, metavar="FOLDER", help="write report.html and metrics.json there"
     )
     add_server_arguments(parser, is_optional=True)
@@ -61,14 +70,20 @@ def run(options: argparse.Namespace) -> int:
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import ExportError
+        from eyespot.saliency import SaliencyError
         from eyespot.transfer import TransferError
         from eyespot.transfer.evaluation import compare
 
-        with telling(ExportError, TransferError), _client(options) as client:
-            evaluation, pictures = _evaluate(options.model, options, client, tell)
+        with telling(ExportError, TransferError, SaliencyError), _client(options) as client:
+            model = _open(options.model, client)
+            pictures = _read(model, options, tell)
+            evaluation = _evaluate(model, pictures, tell)
             other = test = None
             if options.compare is not None:
-                other, others = _evaluate(options.compare, options, client, tell)
+                rival = _open(options.compare, client)
+                is_alike = (rival.rule, rival.labels) == (model.rule, model.labels)
+                others = pictures if is_alike else _read(rival, options, tell)
+                other = _evaluate(rival, others, tell)
                 test = compare(evaluation, pictures, other, others)
             if options.report is not None:
                 tell("writing the report")
@@ -103,14 +118,10 @@ def _client(options: argparse.Namespace) -> Iterator[Client | None]:
         yield client
 
 
-def _evaluate(
-    text: str, options: argparse.Namespace, client: Client | None, tell: Tell
-) -> tuple[Evaluation, EvaluationPictures]:
-    """Evaluate one model on the pictures as it takes them."""
-    from eyespot.transfer.evaluation import evaluate
+def _read(model: EvaluatedModel, options: argparse.Namespace, tell: Tell) -> EvaluationPictures:
+    """Read the pictures as a model takes them, and tell which cannot be read."""
     from eyespot.transfer.evaluation_pictures import load_evaluation_pictures
 
-    model = _open(text, client)
     tell(f"reading the pictures in {options.data}")
     counters: list[Counter] = []
 
@@ -124,16 +135,24 @@ def _evaluate(
         model.rule,
         labels=model.labels,
         multi_label=options.multi_label,
+        held_out=options.held_out,
+        seed=options.seed,
         progress=count,
     )
     for reason in pictures.skipped[:_MOST_TOLD]:
         tell_line(f"skipped {reason}")
     if len(pictures.skipped) > _MOST_TOLD:
         tell_line(f"skipped {len(pictures.skipped) - _MOST_TOLD} more")
+    return pictures
+
+
+def _evaluate(model: EvaluatedModel, pictures: EvaluationPictures, tell: Tell) -> Evaluation:
+    from eyespot.transfer.evaluation import evaluate
+
     tell(f"asking {model.model_name} about {len(pictures):,} pictures")
     runs = 1 if model.original is None else 2
     answered = Counter(tell, runs * len(pictures), "answers")
-    return evaluate(model, pictures, progress=answered.add), pictures
+    return evaluate(model, pictures, progress=answered.add)
 
 
 def _open(text: str, client: Client | None) -> EvaluatedModel:

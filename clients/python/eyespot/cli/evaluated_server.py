@@ -37,7 +37,7 @@ def served_model(
 
     metadata = client.model_metadata(name, model_version=version or "")
     config = client.model_config(name, model_version=version or "")
-    output, [given] = metadata.outputs[0], metadata.inputs
+    given, output = metadata.inputs[0], metadata.outputs[0]
     rows = 1 if config.max_batch_size else 0
     rule = check_is_classifier(name, output_shape=output.shape[rows:], rule=config.preprocessing)
 
@@ -45,8 +45,7 @@ def served_model(
         result = client.infer(
             name, {given.name: images}, model_version=version or "", outputs=[output.name]
         )
-        logits: NDArray[np.float32] = result.outputs[output.name]
-        return logits
+        return result.outputs[output.name].astype(np.float32, copy=False)
 
     return EvaluatedModel(
         model_name=name,

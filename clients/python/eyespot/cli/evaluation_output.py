@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 30
 _MOST_NAMED = 5
+_SHARE_WIDTH = 9
 _USUAL_LEVEL = 0.05
 
 
@@ -24,7 +25,7 @@ def print_evaluation(evaluation: Evaluation, pictures: EvaluationPictures, *, da
         {
             "model": f"{evaluation.model_name} version {evaluation.model_version}",
             "pictures": f"{metrics.count:,} of {data} ({pictures.part})",
-            "skipped": pictures.skipped and counted(len(pictures.skipped), "file"),
+            "skipped": counted(len(pictures.skipped), "file") if pictures.skipped else "",
             "no pictures of": _named(pictures.absent),
             **_numbers(metrics),
             "PyTorch original": _agreement(evaluation),
@@ -33,16 +34,17 @@ def print_evaluation(evaluation: Evaluation, pictures: EvaluationPictures, *, da
     print()
     has_areas = any(each.average_precision is not None for each in metrics.classes)
     ordered = sorted((each for each in metrics.classes if each.support), key=lambda each: each.f1)
+    shares = ["PRECISION", "RECALL", "F1", *(["AVG PRECISION"] * has_areas)]
     print_table(
-        ("CLASS", "PICTURES", "PRECISION", "RECALL", "F1", *(["AVG PRECISION"] * has_areas)),
+        ("CLASS", "PICTURES", *(head.rjust(_SHARE_WIDTH) for head in shares)),
         [
             (
                 each.label,
                 each.support,
-                each.precision,
-                each.recall,
-                each.f1,
-                *([each.average_precision] * has_areas),
+                _percent(each.precision),
+                _percent(each.recall),
+                _percent(each.f1),
+                *([_percent(each.average_precision)] * has_areas),
             )
             for each in ordered[:_MOST_CLASSES]
         ],
@@ -98,6 +100,11 @@ def _agreement(evaluation: Evaluation) -> str:
         f"the same answer in {found.agreeing:,} of {counted(found.rows, 'row')}; logits differ by "
         f"{found.max_abs_diff:.3g} at most"
     )
+
+
+def _percent(share: float | None) -> str:
+    text = "-" if share is None else f"{share:.1%}"
+    return text.rjust(_SHARE_WIDTH)
 
 
 def _named(names: tuple[str, ...]) -> str:

@@ -60,12 +60,18 @@ SUBCOMMANDS = {
     "status": Subcommand(
         "eyespot.cli.status",
         "show what a server serves, and how it does",
+        "watch",
         epilog="The exit code is 1 unless the server and every model are ready.",
     ),
     "infer": Subcommand("eyespot.cli.infer", "classify pictures"),
     "segment": Subcommand("eyespot.cli.segment", "draw what is where in pictures"),
     "embed": Subcommand("eyespot.cli.embed", "tell how far apart pictures are"),
     "explain": Subcommand("eyespot.cli.explain", "draw which pixels decided"),
+    "evaluate-saliency": Subcommand(
+        "eyespot.cli.evaluate_saliency",
+        "measure how faithful explanations are, without a server",
+        "serve,explain,export",
+    ),
     "demo": Subcommand(
         "eyespot.cli.demo", "train, export, serve, infer and explain", "serve,explain,transfer"
     ),
@@ -89,6 +95,7 @@ _THIRD_PARTY = frozenset(
         "onnx",
         "onnxruntime",
         "onnxscript",
+        "rich",
         "safetensors",
         "sklearn",
         "torch",
@@ -107,10 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell_error(str(error))
         return error.exit_code
     except ModuleNotFoundError as error:
-        if name is None or error.name not in _THIRD_PARTY:
+        missing = (error.name or "").partition(".")[0]
+        if name is None or missing not in _THIRD_PARTY:
             raise
         tell_error(
-            f"`eyespot {name}` needs {error.name}, which is not installed: "
+            f"`eyespot {name}` needs {missing}, which is not installed: "
             f"pip install 'eyespot[{SUBCOMMANDS[name].extra}]'"
         )
         return FAILURE

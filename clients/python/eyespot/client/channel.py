@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from eyespot.client.errors import ClientError
+from eyespot.client.spans import Metadata
 from eyespot.client.steps import Call
 from eyespot.v1.services import ExplainStub, InferenceStub
 
@@ -53,6 +54,7 @@ class Stubs:
         inference, explain = InferenceStub(channel), ExplainStub(channel)
         self._calls = {**vars(inference), **vars(explain)}  # no name is in both
 
-    def start(self, call: Call) -> Any:
+    def start(self, call: Call, metadata: Metadata) -> Any:
         """Send a call: the answer itself, or on an asyncio channel its awaitable."""
-        return self._calls[call.method](call.request, timeout=call.timeout)
+        start = self._calls[call.method]
+        return start(call.request, timeout=call.timeout, metadata=metadata or None)

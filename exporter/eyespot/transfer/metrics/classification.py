@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eyespot.transfer.calibration import Reliability, answers, reliability, softmax_loss
 from eyespot.transfer.metrics.class_scores import ClassScores, class_scores, macro_f1
+from eyespot.transfer.metrics.rankings import area_under_curve
 
 _TOP = 5
 
@@ -23,6 +24,8 @@ class ClassificationMetrics:
         count: Pictures.
         accuracy: Share whose top class is right.
         top5_accuracy: Share whose class is among the five likeliest; None up to five classes.
+        auc: Of two classes the area under the ROC curve, as for a single probability; None for
+            more.
         loss: Mean negative log likelihood, in nats.
         macro_f1: Mean over the classes that there are pictures of.
         classes: By index.
@@ -33,6 +36,7 @@ class ClassificationMetrics:
     count: int
     accuracy: float
     top5_accuracy: float | None
+    auc: float | None
     loss: float
     macro_f1: float
     classes: tuple[ClassScores, ...]
@@ -53,6 +57,7 @@ def measure_classes(
         count=len(labels),
         accuracy=float(matrix.trace() / len(labels)),
         top5_accuracy=_top_accuracy(logits, labels) if len(names) > _TOP else None,
+        auc=area_under_curve(logits[:, 1] - logits[:, 0], labels == 1) if len(names) == 2 else None,
         loss=softmax_loss(logits, labels),
         macro_f1=macro_f1(classes),
         classes=classes,

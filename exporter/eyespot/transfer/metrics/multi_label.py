@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eyespot.transfer.calibration import Reliability, answers, reliability, sigmoid_loss
 from eyespot.transfer.metrics.class_scores import ClassScores, class_scores, macro_f1
+from eyespot.transfer.metrics.rankings import average_precision
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,3 @@ def measure_labels(
         classes=classes,
         calibration=reliability(*answers(logits, labels)),
     )
-
-
-def average_precision(scores: NDArray[Any], is_actual: NDArray[np.bool_]) -> float | None:
-    """Sum precision over the gains of recall as the threshold falls; None without any actual.
-
-    Nothing is interpolated; scores (N,) that are equal pass the threshold together.
-    """
-    if not is_actual.any():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    sorted_scores = scores[order]
-    is_last_of_equals = np.append(sorted_scores[1:] != sorted_scores[:-1], True)
-    found = np.cumsum(is_actual[order])[is_last_of_equals]
-    claimed = np.flatnonzero(is_last_of_equals) + 1
-    gains = np.diff(found, prepend=0) / is_actual.sum()
-    return float((gains * found / claimed).sum())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eyespot.transfer.calibration import Reliability, answers, reliability, sigmoid_loss
 from eyespot.transfer.metrics.class_scores import ClassScores, class_scores, macro_f1
 from eyespot.transfer.metrics.classification import as_rows, confusion_matrix
+from eyespot.transfer.metrics.rankings import area_under_curve
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,3 @@ def measure_probability(
         confusion=as_rows(matrix),
         calibration=reliability(*answers(logits, labels[:, None])),
     )
-
-
-def area_under_curve(scores: NDArray[Any], is_actual: NDArray[np.bool_]) -> float | None:
-    """Count the pairs of a yes and a no in which the yes scores more; equals count half."""
-    yes, no = np.sort(scores[is_actual]), scores[~is_actual]
-    if not len(yes) or not len(no):
-        return None
-    above = len(yes) - np.searchsorted(yes, no, side="right")
-    equal = np.searchsorted(yes, no, side="right") - np.searchsorted(yes, no, side="left")
-    return float((above + equal / 2).sum() / (len(yes) * len(no)))

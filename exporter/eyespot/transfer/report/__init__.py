@@ -1,4 +1,4 @@
-"""The report of a training: one page that shows what was learnt, and what the network looks at."""
+"""The report of a training: one page that shows what was learnt and what is looked at."""
 
 from eyespot.transfer.report.contents import EpochPoint, Report, ShownPicture
 from eyespot.transfer.report.explainer import PictureExplainer, entry_explainer

@@ -1,4 +1,4 @@
-"""Where a captured network looked: saliency, computed as the server would."""
+"""Where a captured network looked: Grad-CAM, computed as the server would."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from eyespot.exporter import entry_program, inspect_entry
-from eyespot.saliency import METHODS, Method, Objective, SaliencyError, Targets
+from eyespot.exporter import entry_program
+from eyespot.exporter.capture import find_gradient_node
+from eyespot.saliency import METHODS, Objective, OriginalError, Targets
 from eyespot.saliency.torch_backend import TorchBackend
-from eyespot.v1.manifest import MANIFEST_FILE, read_manifest
 
-# In this order: maps are the easier to read, but not every network has some.
-_METHODS = ("grad_cam", "saliency")
+# Its maps are smooth and easy to read, and any network of pictures has some.
+_METHOD = METHODS["grad_cam"]
 
 
 class PictureExplainer:
@@ -22,19 +22,19 @@ class PictureExplainer:
 
     Args:
         program: As it was captured: pixels (B, H, W, C) in, logits (B, K) out.
-        gradient_node: Where gradients begin, as the manifest tells.
+        gradient_node: Where gradients begin; found if not told.
+
+    Raises:
+        SaliencyError: The program has no one input of pixels, or no one output.
     """
 
-    def __init__(self, program: ExportedProgram, *, gradient_node: str) -> None:
-        self._backend = TorchBackend(program, gradient_node=gradient_node, channel_axis=3)
-        self._method = next(
-            method for name in _METHODS if self._is_possible(method := METHODS[name])
-        )
+    method = _METHOD.name
 
-    @property
-    def method(self) -> str:
-        """Name of the method: Grad-CAM, or of a network without maps the gradient."""
-        return self._method.name
+    def __init__(self, program: ExportedProgram, *, gradient_node: str | None = None) -> None:
+        node = gradient_node or find_gradient_node(program)
+        if node is None:
+            raise OriginalError("the network takes symbols: they have no gradient")
+        self._backend = TorchBackend(program, gradient_node=node, channel_axis=3)
 
     def __call__(
         self, images: NDArray[np.uint8], classes: NDArray[np.int64]
@@ -49,16 +49,8 @@ class PictureExplainer:
             SaliencyError: A class is none of the network's.
         """
         objective = Objective(Targets(classes))
-        found = self._method.explain(self._backend, images, objective).attributions
-        counted: NDArray[np.float32] = np.abs(found).max(axis=3)  # (N, H, W, C) -> (N, H, W)
-        return counted
-
-    def _is_possible(self, method: Method) -> bool:
-        try:
-            method.check_backend(self._backend)
-        except SaliencyError:
-            return False
-        return True
+        found = _METHOD.explain(self._backend, images, objective).attributions  # (N, H, W, 1)
+        return found[:, :, :, 0]
 
 
 def entry_explainer(
@@ -74,8 +66,4 @@ def entry_explainer(
     Raises:
         ExportError: There is no such entry, or it has no PyTorch original.
     """
-    entry = inspect_entry(repository, name, version)
-    program = entry_program(repository, name, version)
-    manifest = read_manifest(Path(repository) / name / entry.model_version / MANIFEST_FILE)
-    assert manifest.gradient_node is not None
-    return PictureExplainer(program, gradient_node=manifest.gradient_node)
+    return PictureExplainer(entry_program(repository, name, version))

@@ -48,7 +48,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> 
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     is_named = len(names) <= _MOST_NAMED
-    side = 2.2 + 0.42 * min(len(names), _MOST_NAMED)
+    side = 1.6 + 0.36 * min(len(names), _MOST_NAMED)
     figure = _figure(side + 0.8, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -86,7 +86,7 @@ def draw_reliability(calibration: Reliability) -> Figure:
     upper.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1)
     upper.set_ylabel("share right")
     upper.set_ylim(0, 1)
-    upper.legend(frameon=False, loc="upper left")
+    upper.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     lower.bar(
         lefts, [each.count for each in some], width, align="edge", color="#9fb8d0",
         edgecolor="white",

@@ -18,6 +18,7 @@ from eyespot.transfer.report.inlining import inline_figure, inline_picture, over
 
 _MOST_FILES = 100
 _MOST_CONFUSIONS = 8
+_AREA = "area under the ROC curve"
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
@@ -89,17 +90,21 @@ def _headline(metrics: Metrics) -> list[tuple[str, str]]:
     """Name the few numbers that are read first."""
     shown: list[tuple[str, float | None]] = [("of answers right", metrics.accuracy)]
     if isinstance(metrics, ClassificationMetrics):
-        shown = [("right", metrics.accuracy), ("among the top 5", metrics.top5_accuracy)]
+        shown = [
+            ("right", metrics.accuracy),
+            ("among the top 5", metrics.top5_accuracy),
+            (_AREA, metrics.auc),
+        ]
     elif isinstance(metrics, MultiLabelMetrics):
         shown += [
             ("of pictures wholly right", metrics.exact_accuracy),
             ("mean average precision", metrics.mean_average_precision),
         ]
     elif isinstance(metrics, ProbabilityMetrics):
-        shown = [("right", metrics.accuracy), ("area under the ROC curve", metrics.auc)]
+        shown = [("right", metrics.accuracy), (_AREA, metrics.auc)]
     shown += [("mean F1", metrics.macro_f1), ("calibration error", metrics.calibration.error)]
     told = [(name, _percent(value)) for name, value in shown if value is not None]
-    return [*told, ("pictures held out", f"{metrics.count:,}")]
+    return [*told, ("pictures measured", f"{metrics.count:,}")]
 
 
 def _warning(report: Report) -> str:
@@ -178,7 +183,7 @@ def _calibration(report: Report) -> str:
             f" The temperature that makes the validation pictures likeliest is {fitted.value:.3g} "
             f"({where}): with it the error goes from {_percent(fitted.error_before)} to "
             f"{_percent(fitted.error_after)}, the loss from {fitted.loss_before:.3g} to "
-            f"{fitted.loss_after:.3g}. No top class changes."
+            f"{fitted.loss_after:.3g}. No answer changes."
         )
     return f"<h2>Does it know when it is right?</h2>\n<p>{text}</p>\n{picture}"
 

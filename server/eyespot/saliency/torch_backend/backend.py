@@ -5,9 +5,10 @@ respect to, a leaf is put into it, and the program gives that leaf beside its ou
 one call yields both ends of the path, and nothing is ever stored on the module.
 """
 
+import copy
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from eyespot.saliency.torch_backend.program import (
     user_input,
     user_output,
 )
+from eyespot.saliency.torch_backend.randomisation import randomise, weight_layers
 from eyespot.saliency.torch_backend.rectifiers import deconvolve, guide
 
 # More rows in one call gain nothing on a CPU, and delay whoever wants to stop.
@@ -74,6 +76,7 @@ class TorchBackend:
         self._num_threads = num_threads
         self._memory_mib = memory_mib
         self._weights = lifted_values(program)
+        self._weight_layers = weight_layers(program)
         self._graph = program.graph
         self._input = user_input(program)
         self._output = user_output(program)
@@ -201,6 +204,16 @@ class TorchBackend:
         placeholders = [node for node in self._graph.nodes if node.op == "placeholder"]
         value = self._weights[placeholders.index(weights)]
         return LinearHead(pooled.name, _to_array(value))
+
+    def weight_layers(self) -> tuple[str, ...]:
+        """Every layer that has weights, in the order of the computation."""
+        return tuple(layer.name for layer in self._weight_layers)
+
+    def randomised(self, layers: Collection[str], *, seed: int) -> "TorchBackend":
+        """The same network with the weights of some layers in random order."""
+        other = copy.copy(self)  # compiled graphs are shared: they take the weights each time
+        other._weights = randomise(self._weights, self._weight_layers, layers, seed=seed)
+        return other
 
     def _differentiate(
         self,
