@@ -2,13 +2,16 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-all lint types layout check bench examples protos map lock setup clean
+.PHONY: demo demo-transfer test test-all lint types layout check bench examples protos map lock setup clean
 
 setup:
 	@.ci/setup
 
 demo: setup ## the main job: train, export, serve, infer, explain
 	@$(python) -m eyespot.cli demo --output demo
+
+demo-transfer: setup ## five pictures of each digit: fine-tuned, against from scratch
+	@$(python) -m eyespot.cli demo --transfer
 
 test: setup ## the tests; needs no network, no GPU
 	$(python) -m pytest -n auto --dist loadfile -m "not giant"
@@ -45,4 +48,4 @@ lock: ## resolve pyproject.toml anew into dev.lock
 	.ci/lock
 
 clean:
-	rm -rf .venv build dist demo
+	rm -rf .venv build dist demo demo-transfer

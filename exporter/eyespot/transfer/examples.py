@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +91,13 @@ class Examples:
         for path, pixels in zip(paths, self.images, strict=True):
             picture_of(pixels).save(path)
         return paths
+
+    def save_by_class(self, folder: Path, names: Sequence[str]) -> None:
+        """Write each picture as <name of its class>/<number>.png."""
+        for number, (label, pixels) in enumerate(zip(self.labels, self.images, strict=True)):
+            path = folder / names[label] / f"{number:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture_of(pixels).save(path)
 
 
 def picture_of(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -66,7 +66,9 @@ def test_one_seed_gives_one_head(head):
         torch.manual_seed(7)
         made = nn.Sequential(nn.Dropout(), nn.Linear(2, 2)) if head is nn.Sequential else None
         torch.manual_seed(elsewhere)
-        found, _ = trained(head=made, seed=seed, settings=HeadSettings(epochs=2, batch_size=8, seed=seed))
+        found, _ = trained(
+            head=made, seed=seed, settings=HeadSettings(epochs=2, batch_size=8, seed=seed)
+        )
         return torch.cat([value.flatten() for value in found.parameters()])
 
     assert torch.equal(weights(1, 5), weights(1, 6))
@@ -81,9 +83,7 @@ def test_each_class_comes_as_often_as_any_other_if_asked():
     )
     settings = HeadSettings(epochs=40, batch_size=20, learning_rate=0.1, patience=40)
     plain, _ = trained(examples=examples, held_out=examples, settings=settings)
-    balanced = HeadSettings(
-        epochs=40, batch_size=20, learning_rate=0.1, patience=40, balanced=True
-    )
+    balanced = HeadSettings(epochs=40, batch_size=20, learning_rate=0.1, patience=40, balanced=True)
     fair, result = trained(examples=examples, held_out=features(12), settings=balanced)
     assert float((plain.bias[0] - plain.bias[1]).detach()) > 1  # towards ln 9 = 2.2
     assert [epoch.loss for epoch in result.history][-1] == pytest.approx(math.log(2), abs=0.02)
@@ -108,7 +108,9 @@ def test_progress_tells_each_epoch():
 def test_a_loss_that_is_no_number_ends_it():
     examples = features(20)
     examples.values[3] = math.nan
-    with pytest.raises(DivergedError, match="the loss of the head is nan at step 1 of 1 in epoch 1"):
+    with pytest.raises(
+        DivergedError, match="the loss of the head is nan at step 1 of 1 in epoch 1"
+    ):
         trained(examples=examples)
 
 

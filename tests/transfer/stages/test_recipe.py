@@ -45,7 +45,10 @@ def test_what_is_not_told_has_its_default_and_a_whole_number_is_a_number():
         ({"balance": "luck"}, "balance must be one of none, weights, sampling"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"head_learning_rate": 0.0}, "learning_rate must be a positive number"),
-        ({"task": "multi-label", "balance": "sampling"}, "pictures of several classes cannot be sampled"),
+        (
+            {"task": "multi-label", "balance": "sampling"},
+            "pictures of several classes cannot be sampled",
+        ),
     ],
 )
 def test_what_is_no_recipe_is_told(values, message, tmp_path):

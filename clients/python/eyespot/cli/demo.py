@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shlex
-import shutil
-import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyespot.cli import main
 from eyespot.cli.argument_types import at_least_one
-from eyespot.cli.errors import INTERRUPTED, CommandError, telling
+from eyespot.cli.demo_steps import ending_on_sigterm as _ending_on_sigterm
+from eyespot.cli.demo_steps import run_command as _run
+from eyespot.cli.demo_steps import run_unless as _run_unless
+from eyespot.cli.demo_steps import show_command as _show
+from eyespot.cli.demo_steps import show_title as _title
+from eyespot.cli.errors import CommandError, telling
 from eyespot.cli.output import counted
 from eyespot.cli.progress import showing_progress
 from eyespot.cli.server_process import running_server
@@ -85,7 +84,16 @@ class _Places:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "--output", type=Path, default=Path("demo"), metavar="DIR", help="folder (default demo)"
+        "--transfer",
+        action="store_true",
+        help="teach a network that knows letters and the digits 0 to 4 the others, from five of "
+        "each, and hold it against one from scratch",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder (default demo, or demo-transfer)",
     )
     parser.add_argument(
         "--epochs", type=at_least_one, default=30, metavar="N", help="of the training (default 30)"
@@ -94,11 +102,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, export, serve, classify, explain."""
+    if options.transfer:
+        from eyespot.cli.demo_transfer import run_transfer
+
+        return run_transfer(options.output or Path("demo-transfer"))
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.transfer import TransferError, load_digits
 
-    places = _Places(options.output)
+    places = _Places(options.output or Path("demo"))
     with _ending_on_sigterm(), telling(EyespotError, TransferError, OSError):
         digits = load_digits().test
         pictures = digits.save_pictures(places.pictures)
@@ -260,53 +272,5 @@ def _tell_what_next(places: _Places, picture: Path) -> None:
     _show("explain", picture, "--output", places.folder / "explained")
 
 
-def _run_unless(is_there: bool, made: Path, *words: object) -> None:
-    if is_there:
-        print(f"{made} is there already; without it, this would run:")
-        _show(*words)
-    else:
-        _run(*words)
-
-
-def _run(*words: object) -> None:
-    """Show a command line of ours, and run it here: PyTorch is loaded once."""
-    _show(*words)
-    exit_code = main.main([str(word) for word in words])
-    if exit_code == INTERRUPTED:
-        raise KeyboardInterrupt
-    if exit_code != 0:
-        raise CommandError(f"the demo ends here: `eyespot {words[0]}` failed")
-
-
-def _show(*words: object) -> None:
-    print(f"$ {shlex.join([_program(), *map(str, words)])}", flush=True)
-
-
-def _program() -> str:
-    """How the user can call what runs here: a virtual environment may not be on the path."""
-    beside = Path(sys.executable).with_name("eyespot")
-    if shutil.which("eyespot") or not beside.exists():
-        return "eyespot"
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
-
-
-def _title(text: str) -> None:
-    print(f"\n== {text}", flush=True)
-
-
 def _share_alike(ours: Sequence[int], theirs: Sequence[int]) -> float:
     return sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours)
-
-
-@contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the demo as Ctrl-C does: with the server stopped."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
