@@ -45,7 +45,7 @@ def _fonts() -> list[Path]:
 def _draw(letter: str, font: Path) -> NDArray[np.uint8]:
     """Draw a letter that fills the picture, make it coarse, and enlarge it again."""
     face = ImageFont.truetype(str(font), _POINTS)
-    left, top, right, bottom = face.getbbox(letter)
+    left, top, *_ = face.getbbox(letter)
     page = Image.new("L", (2 * _CANVAS, 2 * _CANVAS))
     ImageDraw.Draw(page).text((_CANVAS - left, _CANVAS - top), letter, fill=255, font=face)
     ink = page.crop(page.getbbox())

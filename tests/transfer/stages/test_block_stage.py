@@ -246,7 +246,16 @@ def test_what_is_no_checkpoint_is_told(content, network, blocks, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"ema": 1.0}, {"mixup": -1.0}, {"augmentation": "wild"}]
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"decay": -1.0},
+        {"ema": 1.0},
+        {"mixup": -1.0},
+        {"augmentation": "wild"},
+    ],
 )
 def test_impossible_settings_are_named(wrong, network, blocks):
     name = next(iter(wrong)).removesuffix("ation")

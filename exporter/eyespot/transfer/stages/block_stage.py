@@ -76,8 +76,14 @@ class BlockSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise SettingsError(f"batch_size must be at least 1, found {self.batch_size}")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, found {getattr(self, name)}")
+        for name in ("learning_rate", "decay"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingsError(
+                    f"{name} must be a positive number, found {getattr(self, name)}"
+                )
         if not 0 <= self.ema < 1:
             raise SettingsError(f"ema must lie in [0, 1), found {self.ema}")
         if not 0 <= self.mixup < math.inf:

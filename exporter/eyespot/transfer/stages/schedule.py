@@ -12,8 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from eyespot.transfer.errors import SettingsError
-
 _RISE = 0.1  # of all steps
 
 
@@ -36,13 +34,6 @@ class Schedule:
     steps: int
     blocks: int
     gradual: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value in (("learning_rate", self.learning_rate), ("decay", self.decay)):
-            if not 0 < value < math.inf:
-                raise SettingsError(f"{name} must be a positive number, found {value}")
-        if self.epochs < 1:
-            raise SettingsError(f"epochs must be at least 1, found {self.epochs}")
 
     def rate(self, depth: int, step: int) -> float:
         """Tell the rate of a block at a step.
