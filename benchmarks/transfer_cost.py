@@ -1,8 +1,7 @@
-"""What fine-tuning costs: stage 1 against a plain forward pass, and its second run.
+"""`python -m benchmarks.transfer_cost`: stage 1 against a plain forward pass, and its second run.
 
-ResNet-18 at 224 x 224 on 1,000 pictures of ten textures, which are drawn here. Run it as
-`python -m benchmarks.transfer_cost`; it prints ratios of the processor's time, and the peak of
-the memory.
+ResNet-18 at 224 x 224 on 1,000 pictures of ten textures, which are drawn here. Only ratios of the
+processor's time are printed, with the peak of the memory.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _CLASSES, _SIDE, _ROWS = 10, 224, 32
 
 def main() -> None:
     """Draw the pictures, measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -81,7 +80,8 @@ def _texture(number: int, chance: np.random.Generator) -> NDArray[np.uint8]:
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) / width + chance.uniform(0, 6))
     color = chance.uniform(60, 195, 3)
     pixels = color + 50 * wave[..., None] + chance.normal(0, 10, (_SIDE, _SIDE, 3))
-    return pixels.clip(0, 255).astype(np.uint8)
+    texture: NDArray[np.uint8] = pixels.clip(0, 255).astype(np.uint8)
+    return texture
 
 
 def _pass(prepared: Prepared) -> None:

@@ -51,6 +51,9 @@ def test_it_leaves_a_folder_whose_recipe_gives_the_same_again(run, sky, tmp_path
 
 
 def test_ctrl_c_is_told_and_taken_up(run, sky, tmp_path, monkeypatch):
+    # The report has a test of its own, and takes the longest.
+    monkeypatch.setattr("eyespot.transfer.stages.report_of", lambda tuned, title: None)
+    monkeypatch.setattr("eyespot.transfer.write_report", lambda report, folder: None)
     words = ("finetune", sky, *SMALL, "--batch-size", "5", "--no-export")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(*words, "--folder", whole).code == 0

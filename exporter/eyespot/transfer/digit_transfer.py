@@ -20,21 +20,21 @@ from eyespot.transfer.digits import load_digits
 from eyespot.transfer.examples import Examples
 from eyespot.transfer.font_letters import load_letters
 from eyespot.transfer.picture_split import PictureSplit
-from eyespot.transfer.stages import Recipe, fine_tune
+from eyespot.transfer.stages import fine_tune, recipe_from
 from eyespot.transfer.training import EpochReport, accuracy, train
 from eyespot.transfer.zoo_training import train_zoo_model, training_rule
 from eyespot.zoo import create_model
 
 NETWORK = "resnet20"
-SHAPE = {"in_channels": 1, "input_size": 16}
+CHANNELS, SIDE = 1, 16
 KNOWN, NEW = range(5), range(5, 10)
 LABELS = tuple(map(str, NEW))
 PER_CLASS = 5
-SETTINGS = {
+SETTINGS: dict[str, object] = {
     "backbone": NETWORK,
     "method": "full",
-    "channels": 1,
-    "input_size": 16,
+    "channels": CHANNELS,
+    "input_size": SIDE,
     "augment": "none",
     "epochs": 40,
     "batch_size": 8,
@@ -74,7 +74,7 @@ def pretrain(path: Path, *, progress: Callable[[EpochReport], None] = lambda rep
     Raises:
         TransferError: It cannot be trained or written.
     """
-    digits, rule = load_digits(), training_rule(NETWORK, **SHAPE)
+    digits, rule = load_digits(), training_rule(NETWORK, in_channels=CHANNELS, input_size=SIDE)
     known = _some(digits.train, KNOWN)
     letters = load_letters()
     images = np.concatenate([known.images, letters.images])
@@ -86,8 +86,9 @@ def pretrain(path: Path, *, progress: Callable[[EpochReport], None] = lambda rep
         epochs=_PRETRAINING_EPOCHS,
         learning_rate=_RATE,
         seed=0,
+        in_channels=CHANNELS,
+        input_size=SIDE,
         progress=progress,
-        **SHAPE,
     )
     save_weights(trained.network, path, training={"data": "digits 0 to 4, letters of fonts"})
     return trained.accuracy
@@ -119,13 +120,13 @@ def measure_gain(weights: Path, *, seed: int) -> Gain:
     Raises:
         TransferError: Something of it failed.
     """
-    rule = training_rule(NETWORK, **SHAPE)
+    rule = training_rule(NETWORK, in_channels=CHANNELS, input_size=SIDE)
     split, unseen = few_digits(seed), unseen_digits().prepared(rule)
     prepared = PictureSplit(split.train.prepared(rule), split.held_out.prepared(rule), LABELS)
-    tuned = fine_tune(prepared, Recipe(**SETTINGS, weights=str(weights), seed=seed))
+    tuned = fine_tune(prepared, recipe_from({**SETTINGS, "weights": str(weights), "seed": seed}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = create_model(NETWORK, num_classes=len(NEW), **SHAPE)
+        network = create_model(NETWORK, num_classes=len(NEW), in_channels=CHANNELS, input_size=SIDE)
     module = Preprocessed(network, rule)
     train(module, prepared.train, epochs=_SCRATCH_EPOCHS, learning_rate=_RATE, seed=seed)
     return Gain(

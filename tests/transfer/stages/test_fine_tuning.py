@@ -26,7 +26,7 @@ from eyespot.transfer.stages import (
 )
 from eyespot.zoo.resnet_cifar import CIFAR10
 
-QUICK = {"epochs": 2, "batch_size": 8, "augment": "gentle", "head_epochs": 5}
+QUICK = {"epochs": 1, "batch_size": 8, "augment": "gentle", "head_epochs": 5}
 LABELS = ("dark", "bright")
 
 
@@ -177,7 +177,7 @@ def test_a_repository_that_cannot_be_written_is_refused_before_training(tmp_path
     (tmp_path / "there" / "labels.txt").write_text("cat\ndog\n")
     require_place(tmp_path, name="there", labels=("cat", "dog"))
     require_place(tmp_path, name="there", labels=LABELS, force=True)
-    with pytest.raises(RepositoryError, match="there in .* has other classes"):
+    with pytest.raises(RepositoryError, match=r"there in .* has other classes"):
         require_place(tmp_path, name="there", labels=LABELS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
 

@@ -84,7 +84,7 @@ def test_each_class_comes_as_often_as_any_other_if_asked():
     settings = HeadSettings(epochs=40, batch_size=20, learning_rate=0.1, patience=40)
     plain, _ = trained(examples=examples, held_out=examples, settings=settings)
     balanced = HeadSettings(epochs=40, batch_size=20, learning_rate=0.1, patience=40, balanced=True)
-    fair, result = trained(examples=examples, held_out=features(12), settings=balanced)
+    _, result = trained(examples=examples, held_out=features(12), settings=balanced)
     assert float((plain.bias[0] - plain.bias[1]).detach()) > 1  # towards ln 9 = 2.2
     assert [epoch.loss for epoch in result.history][-1] == pytest.approx(math.log(2), abs=0.02)
 

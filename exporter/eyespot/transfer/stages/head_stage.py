@@ -228,7 +228,11 @@ class _Training:
     def _score(self) -> Score:
         self.head.eval()
         with torch.no_grad():
-            parts = [self.head(rows) for rows in self.held_out.values.split(_MEASURED_AT_ONCE)]
+            values = self.held_out.values
+            parts = [
+                self.head(values[start : start + _MEASURED_AT_ONCE])
+                for start in range(0, len(values), _MEASURED_AT_ONCE)
+            ]
             logits = torch.cat(parts)
         return Score(
             accuracy=float(self.objective.right(logits, self.held_out_targets).mean()),
