@@ -220,8 +220,10 @@ def test_an_exported_module_is_trained_as_it_was_captured(tmp_path, rule):
     assert len(list(network.parameters())) == len(list(donor.parameters()))
 
 
-def test_an_exported_module_of_a_zoo_name_is_not_taken_for_it(tmp_path, own_program):
-    put_into_repository(Network(), tmp_path, architecture="lenet5_modern", program=own_program)
+@pytest.mark.parametrize("name", ["article_example", "lenet5_modern"])
+def test_an_exported_module_of_a_zoo_name_is_not_taken_for_it(tmp_path, own_program, name):
+    """The first has other tensors, the second takes no pictures of 8x8."""
+    put_into_repository(Network(), tmp_path, architecture=name, program=own_program)
     assert load_backbone(tmp_path / "model", num_classes=5).head.name == "head"
 
 
