@@ -148,6 +148,7 @@ def test_random_weights_and_shape_are_as_asked():
     assert not same_but("fc3.", one.network, other.network)
     assert (one.rule.size, one.rule.color_order) == ((20, 20), "RGB")
     assert one.provenance.weights == "random"
+    assert one.unexpected == ()
     assert one.module(torch.zeros(2, 20, 20, 3, dtype=torch.uint8)).shape == (2, 3)
 
 
@@ -199,6 +200,7 @@ def test_an_exported_network_of_the_zoo_is_built_anew(tmp_path):
     assert type(backbone.network) is type(donor)
     assert same_but("fc3.", backbone.network, donor)
     assert backbone.rule == rule
+    assert backbone.unexpected == ("fc3.weight", "fc3.bias")
     told = backbone.provenance
     assert (told.architecture, told.paper) == ("lenet5_modern", "A paper")
     assert told.weights == "model 1 of the repository"

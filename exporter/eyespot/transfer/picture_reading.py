@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,22 +62,21 @@ def read_pictures(
     kept: list[int] = []
     hashes: list[bytes] = []
     skipped: list[str] = []
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(_threads()) as threads,
-        # Closed before the threads: an interruption does not wait for what is left to read.
-        closing(threads.map(lambda each: _read(each, rule), listed)) as results,
-    ):
+    with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as threads:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for at, read in enumerate(results):
-            progress(len(listed))
-            if isinstance(read, str):
-                skipped.append(read)
-                continue
-            pixels, digest = read
-            images[len(kept)] = pixels
-            kept.append(at)
-            hashes.append(digest)
+        try:
+            for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
+                progress(len(listed))
+                if isinstance(read, str):
+                    skipped.append(read)
+                    continue
+                images[len(kept)], digest = read
+                kept.append(at)
+                hashes.append(digest)
+        except BaseException:
+            # An interruption does not wait for all that is left to read.
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
     return ReadPictures(images[: len(kept)], tuple(kept), tuple(hashes), tuple(skipped))
 
 
