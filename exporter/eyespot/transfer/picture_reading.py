@@ -64,19 +64,15 @@ def read_pictures(
     skipped: list[str] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as threads:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
-                progress(len(listed))
-                if isinstance(read, str):
-                    skipped.append(read)
-                    continue
-                images[len(kept)], digest = read
-                kept.append(at)
-                hashes.append(digest)
-        except BaseException:
-            # An interruption does not wait for all that is left to read.
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+        # Leaving the loop early lets go of the map, which calls off all that is left to read.
+        for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
+            progress(len(listed))
+            if isinstance(read, str):
+                skipped.append(read)
+                continue
+            images[len(kept)], digest = read
+            kept.append(at)
+            hashes.append(digest)
     return ReadPictures(images[: len(kept)], tuple(kept), tuple(hashes), tuple(skipped))
 
 
