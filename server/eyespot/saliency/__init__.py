@@ -34,6 +34,13 @@ from eyespot.saliency.objective import (
 )
 from eyespot.saliency.original_file import check_original
 from eyespot.saliency.reduction import REDUCTIONS, check_reduction, reduce_channels
+from eyespot.saliency.refinement import (
+    Found,
+    Refinement,
+    Rows,
+    ask_each,
+    compute_together,
+)
 
 __all__ = [
     "METHODS",
@@ -43,6 +50,7 @@ __all__ = [
     "ArgumentError",
     "Attribution",
     "Backend",
+    "Found",
     "Gradients",
     "Layer",
     "LayerError",
@@ -55,6 +63,8 @@ __all__ = [
     "ParameterSpec",
     "ParameterValue",
     "ReductionError",
+    "Refinement",
+    "Rows",
     "SaliencyError",
     "Scorer",
     "Step",
@@ -64,10 +74,12 @@ __all__ = [
     "UnknownMethodError",
     "UnknownScoreError",
     "UnsafeOriginalError",
+    "ask_each",
     "check_original",
     "check_reduction",
     "check_score",
     "class_count",
+    "compute_together",
     "find_method",
     "join_targets",
     "reduce_channels",
