@@ -13,6 +13,7 @@ from PIL import Image
 from eyespot.client import overlay
 from eyespot.client.answers import label_of, read_attributions
 from eyespot.client.errors import PictureError
+from eyespot.client.normalisation import CLIP_PERCENTILE, Normalisation
 from eyespot.client.pictures import Picture
 from eyespot.client.requests import Target
 from eyespot.client.seen_picture import (
@@ -73,13 +74,18 @@ class Explanation:
         return f"{name} rather than {self.against}" if self.against else name
 
     def overlay(
-        self, image: Picture | None = None, *, legend: bool = True, size: int = 320
+        self,
+        image: Picture | None = None,
+        *,
+        legend: bool = True,
+        size: int = 320,
+        clip: float = CLIP_PERCENTILE,
+        sign: str | None = None,
+        smooth: float = 0.0,
     ) -> Image.Image:
         """Draw the attributions over a pale copy of the picture, with the picture beside it.
 
         Magnitudes go from nothing over yellow to violet, signed values from blue to red.
-        The scale ends at the 99th percentile of the magnitudes, so that a few outliers do
-        not drown the rest; nothing is smoothed.
 
         Args:
             image: What to draw upon, put in place by the model's rule; the pixels that
@@ -87,10 +93,18 @@ class Explanation:
             legend: Whether the picture stands on the left, and class, score and scale are
                 written around both; without, it is the attributions over the pale copy alone.
             size: The shorter side is enlarged to about so many pixels where it is smaller.
+            clip: Percentile of the magnitudes at which the scale ends, so that a few
+                outliers do not drown the rest; 100 clips nothing.
+            sign: "signed", "absolute" (magnitudes), or None: signed where the numbers are.
+                The channel reduction "max" has left no sign.
+            smooth: Standard deviation, in pixels of the attributions, of the bell curve
+                that smooths them; 0 leaves them as they are.
 
         Raises:
-            PictureError: The attributions are no map of a picture, or there is none.
+            PictureError: The attributions are no map of a picture, or there is none; or
+                `clip`, `sign` or `smooth` is impossible.
         """
+        normalisation = Normalisation(clip, sign, smooth)
         if self.attributions.ndim not in (2, 3):
             raise PictureError(
                 f"attributions of shape {self.attributions.shape} are no map of a picture; "
@@ -100,21 +114,37 @@ class Explanation:
             self.attributions,
             self._background(image),
             title=self.title,
-            subtitle=self._subtitle(),
+            subtitle=self._subtitle(str(normalisation)),
             # Only the largest magnitude of the channels may lack a sign.
             is_signed=self.channel_reduction != "max" or bool((self.attributions < 0).any()),
             is_legend_drawn=legend,
             size=size,
+            normalisation=normalisation,
         )
 
-    def save(self, path: str | os.PathLike[str], *, image: Picture | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        image: Picture | None = None,
+        clip: float = CLIP_PERCENTILE,
+        sign: str | None = None,
+        smooth: float = 0.0,
+    ) -> None:
         """Write the overlay to a file, in the format that its suffix names.
+
+        Args:
+            path: Of the file.
+            image: As in `overlay`, and so are `clip`, `sign` and `smooth`.
+            clip: A percentile.
+            sign: "signed" or "absolute".
+            smooth: In pixels.
 
         Raises:
             PictureError: As `overlay`, the suffix names no format, or the file cannot be
                 written, such as into a folder that is not there.
         """
-        write_picture(self.overlay(image), path)
+        write_picture(self.overlay(image, clip=clip, sign=sign, smooth=smooth), path)
 
     def picture(self) -> Image.Image:
         """Give the picture as the model saw it.
@@ -130,14 +160,13 @@ class Explanation:
         height, width = self.attributions.shape[:2]
         return bring_to((width, height), image, self.preprocessing)
 
-    def _subtitle(self) -> str:
+    def _subtitle(self, normalisation: str = "") -> str:
         version = f" v{self.model_version}" if self.model_version else ""
         said = f"{self.score_name} {self.score:.4g}, {self.method} of {self.model_name}{version}"
-        if self.channel_reduction == "max":
-            return said
-        if self.channel_reduction == "none":
-            return f"{said}, each pixel's strongest channel"
-        return f"{said}, channel reduction {self.channel_reduction}"
+        reduction = {"max": "", "none": "each pixel's strongest channel"}.get(
+            self.channel_reduction, f"channel reduction {self.channel_reduction}"
+        )
+        return ", ".join(filter(None, (said, reduction, normalisation)))
 
 
 def read_explanations(
