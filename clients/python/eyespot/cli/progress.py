@@ -71,3 +71,35 @@ class Counter:
         if now - self._told >= _SECONDS_BETWEEN_COUNTS:
             self._told = now
             self._tell(f"{self._done} of {self._total} {self._what}")
+
+
+class Share:
+    """Tells which share of one thing is done: each percent, at most once in so many seconds.
+
+    Args:
+        tell: Takes a text.
+        what: Its name.
+        seconds: Between two tellings.
+        clock: Seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        what: str,
+        *,
+        seconds: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._what = what
+        self._seconds = seconds
+        self._clock = clock
+        self._next = clock() + seconds
+
+    def reach(self, share: float) -> None:
+        """Note how far it has come, and tell if the last time was long ago."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + self._seconds
+            self._tell(f"{self._what}: {share:.0%}")

@@ -54,5 +54,8 @@ class Stubs:
         self._calls = {**vars(inference), **vars(explain)}  # no name is in both
 
     def start(self, call: Call) -> Any:
-        """Send a call: the answer itself, or on an asyncio channel its awaitable."""
+        """Send a call: the answer itself, or on an asyncio channel its awaitable.
+
+        Of many messages, the stream.
+        """
         return self._calls[call.method](call.request, timeout=call.timeout)

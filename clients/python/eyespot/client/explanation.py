@@ -169,6 +169,22 @@ class Explanation:
         return ", ".join(filter(None, (said, reduction, normalisation)))
 
 
+@dataclass(frozen=True, eq=False)
+class ExplainProgress:
+    """What is known while an explanation is refined.
+
+    Attributes:
+        progress: The share of the work that is done, 0 to 1.
+        explanations: Of the pictures that were begun, in order; with progress 1, of all.
+    """
+
+    progress: float
+    explanations: Sequence[Explanation]
+
+    def __repr__(self) -> str:
+        return f"ExplainProgress({self.progress:.0%}, {len(self.explanations)} explanations)"
+
+
 def read_explanations(
     response: explain_pb2.ExplainResponse,
     inputs: Array,
@@ -177,6 +193,7 @@ def read_explanations(
     targets: Sequence[Target],
     score_name: str,
     channel_reduction: str,
+    like: str = "the embedding",
 ) -> list[Explanation]:
     """Read the answer for the rows of one request, which were `inputs`."""
     attributions = read_attributions(response)  # (B, ...) in the input's axis order
@@ -193,7 +210,7 @@ def read_explanations(
             model_version=response.model_version,
             method=response.method,
             channel_reduction=channel_reduction,
-            **_asked(targets, number // per_row, score_name, row.label, config),
+            **_asked(targets, number // per_row, score_name, row.label, config, like),
             pixels=read_pixels(inputs[number // per_row], axis),
             preprocessing=config.preprocessing,
         )
@@ -202,12 +219,17 @@ def read_explanations(
 
 
 def _asked(
-    targets: Sequence[Target], row: int, score_name: str, label: str, config: ModelConfig
+    targets: Sequence[Target],
+    row: int,
+    score_name: str,
+    label: str,
+    config: ModelConfig,
+    like: str,
 ) -> dict[str, str]:
     """How that is called which was asked about one row."""
     target = targets[row if len(targets) > 1 else 0] if targets else None
     if isinstance(target, ExplainTarget) and target.embedding is not None:
-        return {"label": "likeness to the embedding", "score_name": "cosine similarity"}
+        return {"label": f"likeness to {like}", "score_name": "cosine similarity"}
     against = target.against if isinstance(target, ExplainTarget) else None
     if against is None:
         return {"label": label, "score_name": score_name}
