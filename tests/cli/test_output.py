@@ -55,7 +55,7 @@ def test_counts_are_told_every_two_seconds():
 
 def test_a_share_is_told_from_time_to_time():
     now, told = [0.0], []
-    share = Share(told.append, "rise of 1 picture", seconds=0.5, clock=lambda: now[0])
-    for now[0], reached in ((0.1, 0.1), (0.6, 0.25), (0.8, 0.5), (1.2, 1.0)):
+    share = Share(told.append, "rise of 1 picture", clock=lambda: now[0])
+    for now[0], reached in ((0.4, 0.1), (2.1, 0.25), (3.8, 0.5), (4.4, 1.0)):
         share.reach(reached)
     assert told == ["rise of 1 picture: 25%", "rise of 1 picture: 100%"]

@@ -110,14 +110,17 @@ def test_how_it_is_normalised_is_the_callers_choice(tmp_path):
     numbers = Normalisation(smooth=1.5).map_of(values.astype(np.float32))
     expected = explain(numbers, pixels=WHITE, reduction="mean").overlay(clip=90)
     found = explanation.overlay(clip=90, smooth=1.5)
-    body = (12, 12 + 24 + 22, found.width, found.height)  # below the subtitle, which tells it
-    assert is_near(np.asarray(found.crop(body)), np.asarray(expected.crop(body)), tolerance=1)
+    width, top = (found.width - 8) // 2, 12 + 24 + 22
+    the_map = (width, top, found.width, found.height)
+    assert is_near(np.asarray(found.crop(the_map)), np.asarray(expected.crop(the_map)), tolerance=1)
+    below = (0, top + 320 + 4, width, found.height)  # the picture: what was done is told there
+    assert found.crop(below).convert("L").getextrema()[0] < 150
+    assert explanation.overlay().crop(below).convert("L").getextrema() == (255, 255)
     explanation.save(tmp_path / "drawn.png", clip=90, smooth=1.5)
     with Image.open(tmp_path / "drawn.png") as saved:
         assert saved.tobytes() == found.tobytes()
-    assert explanation._subtitle(str(Normalisation(90, "absolute", 1.5))).endswith(
-        "channel reduction mean, magnitudes, smoothed by 1.5 px, clipped at 90 %"
-    )
+    done = Normalisation(90, "absolute", 1.5)
+    assert str(done) == "magnitudes, smoothed by 1.5 px, clipped at 90 %"
 
 
 def test_nothing_explained_is_a_picture_too():

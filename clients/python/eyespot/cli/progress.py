@@ -74,12 +74,11 @@ class Counter:
 
 
 class Share:
-    """Tells which share of one thing is done: each percent, at most once in so many seconds.
+    """Tells from time to time which share of one thing is done; on a terminal more often.
 
     Args:
         tell: Takes a text.
         what: Its name.
-        seconds: Between two tellings.
         clock: Seconds that never run backwards.
     """
 
@@ -88,18 +87,17 @@ class Share:
         tell: Callable[[str], None],
         what: str,
         *,
-        seconds: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tell = tell
         self._what = what
-        self._seconds = seconds
         self._clock = clock
-        self._next = clock() + seconds
+        self._pause = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_COUNTS
+        self._next = clock() + self._pause
 
     def reach(self, share: float) -> None:
         """Note how far it has come, and tell if the last time was long ago."""
         now = self._clock()
         if now >= self._next:
-            self._next = now + self._seconds
+            self._next = now + self._pause
             self._tell(f"{self._what}: {share:.0%}")

@@ -114,7 +114,7 @@ class Explanation:
             self.attributions,
             self._background(image),
             title=self.title,
-            subtitle=self._subtitle(str(normalisation)),
+            subtitle=self._subtitle(),
             # Only the largest magnitude of the channels may lack a sign.
             is_signed=self.channel_reduction != "max" or bool((self.attributions < 0).any()),
             is_legend_drawn=legend,
@@ -160,13 +160,14 @@ class Explanation:
         height, width = self.attributions.shape[:2]
         return bring_to((width, height), image, self.preprocessing)
 
-    def _subtitle(self, normalisation: str = "") -> str:
+    def _subtitle(self) -> str:
         version = f" v{self.model_version}" if self.model_version else ""
         said = f"{self.score_name} {self.score:.4g}, {self.method} of {self.model_name}{version}"
-        reduction = {"max": "", "none": "each pixel's strongest channel"}.get(
-            self.channel_reduction, f"channel reduction {self.channel_reduction}"
-        )
-        return ", ".join(filter(None, (said, reduction, normalisation)))
+        if self.channel_reduction == "max":
+            return said
+        if self.channel_reduction == "none":
+            return f"{said}, each pixel's strongest channel"
+        return f"{said}, channel reduction {self.channel_reduction}"
 
 
 @dataclass(frozen=True, eq=False)

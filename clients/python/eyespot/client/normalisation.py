@@ -63,7 +63,7 @@ class Normalisation:
         return by_itself if self.sign is None else self.sign == "signed"
 
     def __str__(self) -> str:
-        """What was done that is not usual, for a caption; empty for nothing."""
+        """What was done that is not usual, for a note; empty for nothing."""
         done = {
             "magnitudes": self.sign == "absolute",
             f"smoothed by {self.smooth:g} px": self.smooth > 0,

@@ -47,6 +47,7 @@ def draw(
     picture = background.convert("RGB").resize(drawn.size, Image.Resampling.NEAREST)
     framed = _frame(picture, drawn, limit=limit if values.any() else 0.0, is_signed=is_signed)
     _write_titles(framed, title, subtitle)
+    _write_note(framed, str(normalisation), picture)
     return framed
 
 
@@ -95,6 +96,14 @@ def _write_titles(framed: Image.Image, title: str, subtitle: str) -> None:
     pen.text((_MARGIN, _MARGIN), fit_text(title, font, width), _INK, font)
     position = (_MARGIN, _MARGIN + _TITLE_HEIGHT)
     pen.text(position, fit_text(subtitle, small, width), _FAINT_INK, small)
+
+
+def _write_note(framed: Image.Image, note: str, picture: Image.Image) -> None:
+    """Say under the picture, beside the scale, what was done to the numbers."""
+    font = ImageFont.load_default(_TEXT_FONT_SIZE)
+    top = _MARGIN + _TITLE_HEIGHT + _SUBTITLE_HEIGHT + picture.height + _MARGIN
+    said = fit_text(note, font, picture.width)
+    ImageDraw.Draw(framed).text((_MARGIN, top), said, _FAINT_INK, font)
 
 
 def _bar(width: int, *, is_signed: bool) -> Image.Image:
