@@ -1,4 +1,4 @@
-"""The methods against captum on published architectures, at 64 x 64 and with random weights."""
+"""The methods against captum on published architectures, at their size and with random weights."""
 
 import warnings
 
@@ -24,7 +24,7 @@ from eyespot.zoo import create_model
 
 pytestmark = pytest.mark.giant
 
-SIZE, CLASSES = 64, [3, 8]
+SIZE, CLASSES = 224, [3, 8]
 # What captum hooks for Grad-CAM, and the node that holds the same.
 LAYERS = {
     "vgg16": (lambda network: network.features[29], ""),
@@ -83,19 +83,19 @@ def test_gradients(network, explain, x):
 
 def test_integrated_gradients(network, explain, x):
     _, module, backend = network
-    found = explain("integrated_gradients", backend, x, CLASSES, n_steps=8)
+    found = explain("integrated_gradients", backend, x, CLASSES, n_steps=4)
     expected = quietly(
-        lambda: IntegratedGradients(module).attribute(leaf(x), target=CLASSES, n_steps=8)
+        lambda: IntegratedGradients(module).attribute(leaf(x), target=CLASSES, n_steps=4)
     )
     assert_equal(found.attributions, expected)
 
 
 def test_occlusion(network, explain, x):
     _, module, backend = network
-    found = explain("occlusion", backend, x, CLASSES, window=24, stride=20)
+    found = explain("occlusion", backend, x, CLASSES, window=84, stride=70)
     expected = quietly(
         lambda: Occlusion(module).attribute(
-            leaf(x), (3, 24, 24), strides=(3, 20, 20), target=CLASSES
+            leaf(x), (3, 84, 84), strides=(3, 70, 70), target=CLASSES
         )
     )
     # Differences of scores: what is 1e-7 of a score may be more of a difference.

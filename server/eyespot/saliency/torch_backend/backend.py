@@ -318,8 +318,9 @@ def _pull_back(
     targets = targets.view(rows, per_row, *outputs.shape[1:])
     found = []
     for number in range(per_row):
-        cotangent = torch.zeros_like(outputs)
-        cotangent[:rows] = targets[:, number]
+        cotangent = targets[:, number]
+        if len(outputs) > rows:  # nothing is asked of the baselines
+            cotangent = torch.cat([cotangent, torch.zeros_like(outputs[rows:])])
         (gradient,) = torch.autograd.grad(
             outputs, leaf, cotangent, retain_graph=number + 1 < per_row
         )
