@@ -53,6 +53,8 @@ class Servicer:
         self.requests = []
         self.png = b""
         self.has_ended = threading.Event()
+        self.whole = threading.Event()
+        self.whole.set()
         self.hold = threading.Event()
         self.hold.set()
         self.has_typed_contents = False
@@ -171,7 +173,7 @@ class Servicer:
         return self._explained(request)
 
     def ExplainStream(self, request, context):  # noqa: N802
-        """Halves, then all; waits at `hold` between the two."""
+        """Halves, then all; waits at `whole` between the two."""
         context.add_callback(self.has_ended.set)
         self._begin(request, context)
         response = self._explained(request)
@@ -180,7 +182,7 @@ class Servicer:
         [raw] = response.raw_output_contents
         half.raw_output_contents[0] = (np.frombuffer(raw, np.float32) / 2).tobytes()
         yield explain_pb2.ExplainStreamResponse(progress=0.5, explain_response=half)
-        self.hold.wait()
+        self.whole.wait()
         yield explain_pb2.ExplainStreamResponse(progress=1.0, explain_response=response)
 
     def _explained(self, request):
@@ -238,6 +240,7 @@ def serving(servicer):
         yield f"127.0.0.1:{port}"
     finally:
         servicer.hold.set()
+        servicer.whole.set()
         server.stop(None).wait()
 
 
