@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from eyespot.exporter.capture import capture
 from eyespot.exporter.original_file import save_original
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.transfer import BackboneError, HeadError, load_backbone
+from eyespot.transfer.exported_backbones import load_exported
 from eyespot.v1.manifest import Manifest, Provenance, TensorSpec, sha256_of, write_manifest
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.zoo import WeightsError, create_model, model_entry
@@ -42,7 +44,7 @@ def enliven_norms(network):
     return network
 
 
-def put_into_repository(network, folder, *, architecture, rule=RULE, outputs=(("batch", 3),)):
+def put_into_repository(network, folder, *, architecture, rule=RULE, program=None):
     """Write what a backbone reads of a version: the program and the manifest."""
     version = folder / "model" / "1"
     version.mkdir(parents=True)
@@ -53,14 +55,17 @@ def put_into_repository(network, folder, *, architecture, rule=RULE, outputs=(("
         module = Preprocessed(network, rule).eval()
         shape = ("batch", *rule.size, rule.channels)
         sample = torch.zeros(1, *shape[1:], dtype=torch.uint8)
-    save_original(capture(module, sample), version / "original.pt2")
+    if program is None:
+        save_original(capture(module, sample), version / "original.pt2")
+    else:
+        shutil.copy(program, version / "original.pt2")
     write_manifest(
         Manifest(
             model_name="model",
             model_version="1",
             provenance=Provenance(architecture, paper="A paper", year=2020, weights="mine.pt"),
             inputs=(TensorSpec("image", "UINT8", shape),),
-            outputs=tuple(TensorSpec("logits", "FP32", shape) for shape in outputs),
+            outputs=(TensorSpec("logits", "FP32", ("batch", 3)),),
             channel_axis=3,
             gradient_node=None,
             preprocessing=rule,
@@ -73,6 +78,14 @@ def put_into_repository(network, folder, *, architecture, rule=RULE, outputs=(("
         version / "manifest.json",
     )
     return version
+
+
+@pytest.fixture(scope="module")
+def own_program(tmp_path_factory):
+    """A user's network with RULE, captured once for several tests."""
+    folder = tmp_path_factory.mktemp("captured")
+    version = put_into_repository(Network().eval(), folder, architecture="Network")
+    return version / "original.pt2"
 
 
 def same_but(head, one, other):
@@ -135,6 +148,7 @@ def test_random_weights_and_shape_are_as_asked():
     assert not same_but("fc3.", one.network, other.network)
     assert (one.rule.size, one.rule.color_order) == ((20, 20), "RGB")
     assert one.provenance.weights == "random"
+    assert one.unexpected == ()
     assert one.module(torch.zeros(2, 20, 20, 3, dtype=torch.uint8)).shape == (2, 3)
 
 
@@ -186,6 +200,7 @@ def test_an_exported_network_of_the_zoo_is_built_anew(tmp_path):
     assert type(backbone.network) is type(donor)
     assert same_but("fc3.", backbone.network, donor)
     assert backbone.rule == rule
+    assert backbone.unexpected == ("fc3.weight", "fc3.bias")
     told = backbone.provenance
     assert (told.architecture, told.paper) == ("lenet5_modern", "A paper")
     assert told.weights == "model 1 of the repository"
@@ -197,19 +212,20 @@ def test_an_exported_network_of_the_zoo_is_built_anew(tmp_path):
 def test_an_exported_module_is_trained_as_it_was_captured(tmp_path, rule):
     donor = enliven_norms(Network()).eval()
     put_into_repository(donor, tmp_path, architecture="Network", rule=rule)
-    backbone = load_backbone(str(tmp_path / "model"), num_classes=5, rule=RULE)
-    network = backbone.network
     pictures = torch.randn(4, 3, 8, 8)
     with torch.no_grad():
-        network.head.weight[:3], network.head.bias[:3] = donor.fc.weight, donor.fc.bias
-        assert torch.allclose(network(pictures)[:, :3], donor(pictures), atol=1e-6)
+        captured = load_exported(tmp_path / "model").network(pictures)
+        assert torch.allclose(captured, donor(pictures), atol=1e-6)
+    network = load_backbone(str(tmp_path / "model"), num_classes=5, rule=RULE).network
     network.train()(pictures).sum().backward()
     assert all(value.grad is not None for value in network.parameters())
     assert len(list(network.parameters())) == len(list(donor.parameters()))
 
 
-def test_an_exported_module_of_a_zoo_name_is_not_taken_for_it(tmp_path):
-    put_into_repository(Network().eval(), tmp_path, architecture="resnet20")
+@pytest.mark.parametrize("name", ["article_example", "lenet5_modern"])
+def test_an_exported_module_of_a_zoo_name_is_not_taken_for_it(tmp_path, own_program, name):
+    """The first has other tensors, the second takes no pictures of 8x8."""
+    put_into_repository(Network(), tmp_path, architecture=name, program=own_program)
     assert load_backbone(tmp_path / "model", num_classes=5).head.name == "head"
 
 
@@ -220,12 +236,12 @@ def test_a_program_whose_head_is_none_is_refused(tmp_path):
         load_backbone(tmp_path / "model", num_classes=2)
 
 
-def test_what_cannot_be_a_backbone_is_told(tmp_path):
+def test_what_cannot_be_a_backbone_is_told(tmp_path, own_program):
     with pytest.raises(BackboneError, match="neither a network of the zoo nor a model"):
         load_backbone("resnet19", num_classes=2)
     with pytest.raises(ValueError, match="cannot learn from pictures"):
         load_backbone("tdnn", num_classes=2)
-    version = put_into_repository(Network().eval(), tmp_path, architecture="Network")
+    version = put_into_repository(Network(), tmp_path, architecture="Network", program=own_program)
     with pytest.raises(BackboneError, match="leave out weights, input_size"):
         load_backbone(tmp_path / "model", weights="x.pt", input_size=9, num_classes=2)
     wide = PreprocessingRule((8, 9), None, "bilinear", "RGB", (0.5,) * 3, (0.5,) * 3)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyespot.transfer import ExamplesError, load_data, picture_reading
+from eyespot.transfer import Examples, ExamplesError, PictureSplit, load_data, picture_reading
 from eyespot.v1.preprocessing import PreprocessingRule
 
 RULE = PreprocessingRule((2, 2), None, "nearest", "RGB", (0.0,) * 3, (1.0,) * 3)
@@ -66,7 +66,8 @@ def test_what_is_no_picture_is_named_and_skipped(tmp_path):
     split = load_data(tmp_path, RULE, progress=counted.append)
     assert [each.partition(":")[0] for each in split.skipped] == ["a/torn.png", "b/notes.txt"]
     assert str(tmp_path) not in "".join(split.skipped)
-    assert len(split.train) + len(split.held_out) == 6
+    together = colors(split.train) + colors(split.held_out)
+    assert sorted(together) == [(red, n) for red in (1, 2) for n in range(3)]
     assert counted == [8] * 8
 
 
@@ -151,6 +152,8 @@ def test_the_digest_tells_pixels_and_classes(tmp_path):
     renamed = load_data(tmp_path, RULE)
     assert renamed.train.digest == whole.train.digest
     assert renamed.digest != whole.digest
+    turned = Examples(whole.train.images, 1 - whole.train.labels)
+    assert PictureSplit(turned, whole.held_out, whole.labels).digest != whole.digest
     Image.new("RGB", (3, 5), (0, 0, 9)).save(tmp_path / "a" / "0.png")
     assert load_data(tmp_path, RULE).digest != renamed.digest
 

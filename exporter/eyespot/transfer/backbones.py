@@ -146,9 +146,10 @@ def _from_zoo(
         weights="random",
         training={"seed": seed},
     )
-    origin = None
+    unexpected: tuple[str, ...] = ()
     if weights is not None:
         origin = load_weights(network, weights, without=found.name)
+        unexpected = origin.unexpected
         provenance = dataclasses.replace(
             provenance,
             weights=origin.source,
@@ -156,7 +157,7 @@ def _from_zoo(
             training=_training(origin),
             transform_input=getattr(network, "transform_input", None),
         )
-    return _finish(network, found, rule, provenance, sample_size, num_classes, seed, origin)
+    return _finish(network, found, rule, provenance, sample_size, num_classes, seed, unexpected)
 
 
 def _zoo_rule(
@@ -187,12 +188,14 @@ def _from_module(
     dropped = drop_auxiliary_heads(network)
     sample_size = (rule.channels, *rule.size)
     found = find_head(network, sample_size, name=head)
-    provenance, origin = Provenance(architecture=name, weights="the module's own"), None
+    provenance = Provenance(architecture=name, weights="the module's own")
+    unexpected = None
     if weights is not None:
         origin = load_weights(network, weights, without=found.name)
         provenance = Provenance(name, weights=origin.source, weights_sha256=origin.sha256)
+        unexpected = origin.unexpected
     return _finish(
-        network, found, rule, provenance, sample_size, num_classes, seed, origin, dropped
+        network, found, rule, provenance, sample_size, num_classes, seed, unexpected, dropped
     )
 
 
@@ -217,7 +220,7 @@ def _finish(
     sample_size: Sequence[int],
     num_classes: int,
     seed: int,
-    origin: WeightsOrigin | None = None,
+    unexpected: tuple[str, ...] | None = None,
     dropped: tuple[str, ...] = (),
 ) -> Backbone:
     """Put the fresh head in, and tell what of the weights was of no use."""
@@ -238,7 +241,7 @@ def _finish(
         rule=rule,
         provenance=provenance,
         missing=fresh,
-        unexpected=old if origin is None else origin.unexpected,
+        unexpected=old if unexpected is None else unexpected,
         dropped=dropped,
     )
 

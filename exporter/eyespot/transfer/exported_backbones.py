@@ -31,7 +31,7 @@ from eyespot.v1.manifest import (
     sha256_of,
 )
 from eyespot.v1.preprocessing import PreprocessingRule
-from eyespot.zoo import create_model, list_models, set_transform_input
+from eyespot.zoo import ArchitectureError, create_model, list_models, set_transform_input
 
 CAPTURED_HEAD = "head"
 """Name of the head in a network that is a captured program."""
@@ -139,7 +139,10 @@ def _zoo_network(
         state = {key: value for key, value in state.items() if key not in ("mean", "std")}
     classes = manifest.outputs[0].shape[-1]
     assert isinstance(classes, int)
-    network = create_model(name, num_classes=classes, in_channels=size[0], input_size=size[1])
+    try:
+        network = create_model(name, num_classes=classes, in_channels=size[0], input_size=size[1])
+    except ArchitectureError:
+        return None
     own = network.state_dict()
     if {key: value.shape for key, value in own.items()} != {
         key: value.shape for key, value in state.items()

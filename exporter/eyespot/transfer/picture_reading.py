@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,20 +62,15 @@ def read_pictures(
     kept: list[int] = []
     hashes: list[bytes] = []
     skipped: list[str] = []
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(_threads()) as threads,
-        # Closed before the threads: an interruption does not wait for what is left to read.
-        closing(threads.map(lambda each: _read(each, rule), listed)) as results,
-    ):
+    with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as threads:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for at, read in enumerate(results):
+        # Leaving the loop early lets go of the map, which calls off all that is left to read.
+        for at, read in enumerate(threads.map(lambda each: _read(each, rule), listed)):
             progress(len(listed))
             if isinstance(read, str):
                 skipped.append(read)
                 continue
-            pixels, digest = read
-            images[len(kept)] = pixels
+            images[len(kept)], digest = read
             kept.append(at)
             hashes.append(digest)
     return ReadPictures(images[: len(kept)], tuple(kept), tuple(hashes), tuple(skipped))

@@ -180,7 +180,7 @@ def _require_fit(
         _listed("nearest", _nearest(own, state_dict, missing, unexpected)),
     ]
     if any(differences):
-        advice = "" if missing or unexpected else _advice(own, state_dict, set(reshaped))
+        advice = "" if missing or unexpected else _advice(own, state_dict, set(reshaped), without)
         raise WeightsError(
             f"{file_name} does not fit this network. {'. '.join(filter(None, differences))}. "
             + (advice or "Give the file's own network, num_classes, in_channels and input_size")
@@ -201,13 +201,13 @@ def _nearest(
     return found
 
 
-def _advice(own: StateDict, state_dict: StateDict, reshaped: set[str]) -> str:
+def _advice(own: StateDict, state_dict: StateDict, reshaped: set[str], without: str | None) -> str:
     """Say what to change where only the output layer differs, or only the input layer."""
     layers = [name for name in own if own[name].ndim > 1]
     first, last = layers[0], layers[-1]
     if any(state_dict[name].ndim != own[name].ndim for name in reshaped):
         return ""
-    if reshaped <= {last, last.removesuffix("weight") + "bias"}:
+    if without is None and reshaped <= {last, last.removesuffix("weight") + "bias"}:
         rows = state_dict[last].shape[0]
         return f"The file was trained on {rows} classes: num_classes={rows} (--num-classes {rows})"
     if reshaped == {first}:

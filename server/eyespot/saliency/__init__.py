@@ -41,6 +41,13 @@ from eyespot.saliency.objective import (
 )
 from eyespot.saliency.original_file import check_original
 from eyespot.saliency.reduction import REDUCTIONS, check_reduction, reduce_channels
+from eyespot.saliency.refinement import (
+    Found,
+    Refinement,
+    Rows,
+    ask_each,
+    compute_together,
+)
 
 __all__ = [
     "METHODS",
@@ -50,6 +57,7 @@ __all__ = [
     "ArgumentError",
     "Attribution",
     "Backend",
+    "Found",
     "Gradients",
     "Layer",
     "LayerError",
@@ -63,6 +71,8 @@ __all__ = [
     "ParameterValue",
     "RandomisableBackend",
     "ReductionError",
+    "Refinement",
+    "Rows",
     "SaliencyError",
     "Scorer",
     "Step",
@@ -72,10 +82,12 @@ __all__ = [
     "UnknownMethodError",
     "UnknownScoreError",
     "UnsafeOriginalError",
+    "ask_each",
     "check_original",
     "check_reduction",
     "check_score",
     "class_count",
+    "compute_together",
     "find_method",
     "join_targets",
     "reduce_channels",

@@ -96,7 +96,7 @@ def _write_head(pen: ImageDraw.ImageDraw, title: str, first: Explanation) -> Non
 
 def draw_legend(explanations: Sequence[Explanation]) -> Image.Image:
     """Draw the scales that the maps of a sheet have, and what their ends mean."""
-    kinds = sorted({_is_signed(explanation) for explanation in explanations})
+    kinds = sorted({explanation.is_signed for explanation in explanations})
     scales = [_scale(is_signed=is_signed) for is_signed in kinds]
     width = max(scale.width for scale in scales)
     height = _LEGEND_HEIGHT + (len(scales) - 1) * _SCALE_HEIGHT
@@ -107,11 +107,6 @@ def draw_legend(explanations: Sequence[Explanation]) -> Image.Image:
     font = ImageFont.load_default(_TEXT_SIZE)
     ImageDraw.Draw(legend).text((0, height), note, _FAINT_INK, font, anchor="ld")
     return legend
-
-
-def _is_signed(explanation: Explanation) -> bool:
-    """As its overlay is coloured."""
-    return explanation.channel_reduction != "max" or bool((explanation.attributions < 0).any())
 
 
 def _scale(*, is_signed: bool) -> Image.Image:

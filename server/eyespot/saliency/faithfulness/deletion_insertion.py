@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from eyespot.saliency.backend import Scorer, to_float
 from eyespot.saliency.maps import spatial_axes
 from eyespot.saliency.objective import Objective, Targets
-from eyespot.saliency.parts import even_parts
 
 Floats = NDArray[np.float64]
 
@@ -129,7 +128,8 @@ def _replace(
     counts = np.rint(np.linspace(0, ranks[0].size, steps + 1)).astype(np.int64)  # (S + 1,)
     ranks = np.expand_dims(ranks, _channel_axis(scorer))  # -> (B, ., ., .), one channel
     curves = np.empty((len(before), steps + 1))
-    for pairs in even_parts(curves.size, scorer.rows_at_once(before.shape[1:])):
+    parts = -(-curves.size // scorer.rows_at_once(before.shape[1:]))
+    for pairs in np.array_split(np.arange(curves.size), parts):
         rows, places = np.divmod(pairs, steps + 1)
         is_replaced = ranks[rows] < counts[places].reshape(-1, 1, 1, 1)
         x = np.where(is_replaced, after[rows], before[rows])
