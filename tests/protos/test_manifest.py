@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -70,7 +71,7 @@ def test_a_manifest_of_the_first_format_is_of_a_classifier(tmp_path):
     values = json.loads(path.read_text())
     for field in ("task", "dynamic_axes", "symbols"):
         del values[field]
-    del values["provenance"]["transform_input"]
+    del values["provenance"]["transform_input"], values["provenance"]["fine_tuning"]
     path.write_text(json.dumps({**values, "format_version": 1}))
     found = read_manifest(path)
     assert (found.task, found.dynamic_axes, found.symbols) == ("classification", (), {})
@@ -108,3 +109,10 @@ def test_hash_of_a_file(tmp_path):
     assert sha256_of(tmp_path / "f") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_the_story_of_a_fine_tuning_comes_back(tmp_path):
+    told = {"data_sha256": "ab", "metrics": {"accuracy": 0.5}, "unfrozen": ["layer4"]}
+    provenance = dataclasses.replace(MANIFEST.provenance, fine_tuning=told)
+    write_manifest(dataclasses.replace(MANIFEST, provenance=provenance), tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json").provenance.fine_tuning == told

@@ -45,11 +45,21 @@ from eyespot.transfer.report import (
     show_pictures,
     write_report,
 )
+from eyespot.transfer.stages import (
+    FineTuned,
+    METHODS,
+    Recipe,
+    compare_methods,
+    export_fine_tuned,
+    fine_tune,
+    read_recipe,
+)
 from eyespot.transfer.training import EpochReport, TrainingResult, accuracy, predict, train
 from eyespot.transfer.triplet_loss import semi_hard_triplets, squared_distances, triplet_loss
 from eyespot.transfer.zoo_training import TrainedModel, train_zoo_model, training_rule
 
 __all__ = [
+    "METHODS",
     "Backbone",
     "BackboneError",
     "CheckpointError",
@@ -63,6 +73,7 @@ __all__ = [
     "Examples",
     "ExamplesError",
     "Features",
+    "FineTuned",
     "Head",
     "HeadError",
     "InterruptedTrainingError",
@@ -75,6 +86,7 @@ __all__ = [
     "PictureSplit",
     "ProbabilityMetrics",
     "RandomAffine",
+    "Recipe",
     "Report",
     "ReportError",
     "SettingsError",
@@ -89,11 +101,14 @@ __all__ = [
     "bake_temperature",
     "balanced_order",
     "class_weights",
+    "compare_methods",
     "compute_features",
     "criterion_for",
     "drop_auxiliary_heads",
     "entry_explainer",
+    "export_fine_tuned",
     "find_head",
+    "fine_tune",
     "fit_temperature",
     "load_backbone",
     "load_data",
@@ -103,6 +118,7 @@ __all__ = [
     "measure",
     "positive_weights",
     "predict",
+    "read_recipe",
     "replace_head",
     "save_weights",
     "semi_hard_triplets",

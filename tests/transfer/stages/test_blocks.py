@@ -98,3 +98,9 @@ def test_the_last_come_first(unfreeze, names):
 def test_what_cannot_be_unfrozen_is_told(unfreeze, message):
     with pytest.raises(SettingsError, match=message):
         chosen_blocks(blocks_of("resnet20", head="linear"), unfreeze)
+
+
+def test_a_network_without_known_parts_trains_its_head_alone():
+    assert chosen_blocks((), "none") == ()
+    with pytest.raises(SettingsError, match="nothing but its head can be trained"):
+        chosen_blocks((), "last-block")

@@ -79,6 +79,11 @@ def chosen_blocks(blocks: Sequence[Block], unfreeze: Unfreeze) -> tuple[Block, .
                 f"unfreeze must be none, last-block, all or a number of blocks, found {text!r}"
             )
         count = int(text)
+    if not blocks and str(unfreeze) not in ("none", "0"):
+        raise SettingsError(
+            "the parts of this network are not known, as of one that was captured without its "
+            "code: nothing but its head can be trained; take linear-probe or head"
+        )
     if count > len(blocks):
         names = ", ".join(block.name for block in blocks)
         raise SettingsError(
