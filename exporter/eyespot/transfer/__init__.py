@@ -46,8 +46,8 @@ from eyespot.transfer.report import (
     write_report,
 )
 from eyespot.transfer.stages import (
-    FineTuned,
     METHODS,
+    FineTuned,
     Recipe,
     compare_methods,
     export_fine_tuned,
