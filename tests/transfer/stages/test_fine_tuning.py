@@ -117,6 +117,7 @@ def test_what_is_exported_is_what_was_measured_with_its_past(tmp_path):
     assert told["unfrozen"] == ["another"]
     assert told["metrics"]["accuracy"] == result.metrics.accuracy
     assert told["recipe"]["method"] == "last-block"
+    assert facts_of(result)["probability"] == "of bright, rather than dark"
     assert told["temperature"] == result.temperature.value
     assert "8 pictures" in [case.source for case in exported.manifest.parity.cases]
     assert (tmp_path / "bright" / "labels.txt").read_text() == "dark\nbright\n"

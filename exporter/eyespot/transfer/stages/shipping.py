@@ -109,7 +109,7 @@ def provenance_of(tuned: FineTuned) -> Provenance:
 def told_recipe(tuned: FineTuned) -> dict[str, Any]:
     """Give the settings without the folders of this machine."""
     told = {name: value for name, value in tuned.recipe.to_json().items() if value is not None}
-    for name in ("weights", "val"):
+    for name in ("backbone", "weights", "val"):
         if name in told:
             told[name] = Path(told[name]).name
     return told

@@ -64,6 +64,8 @@ def facts_of(tuned: FineTuned) -> dict[str, str]:
         f"{len(probe.head.history)} epochs in {probe.head.seconds:.1f} s, learning rate "
         f"{probe.head.learning_rate:.2g}",
     }
+    if tuned.recipe.task == "single-probability":
+        facts["probability"] = f"of {tuned.split.labels[1]}, rather than {tuned.split.labels[0]}"
     if tuned.block is not None:
         names = ", ".join(block.name for block in tuned.unfrozen)
         better = (
