@@ -2,7 +2,7 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-all lint types layout check bench protos lock setup clean
+.PHONY: demo test test-all lint types layout check bench examples protos lock setup clean
 
 setup:
 	@.ci/setup
@@ -31,6 +31,9 @@ check: lint types layout test
 
 bench: setup ## ratios against ONNX Runtime in process and a bare gRPC server
 	$(python) -m benchmarks.serving
+
+examples: setup ## the example programs of Triton's client, unchanged: TRITON_EXAMPLES=their folder
+	$(python) -m tests.e2e.triton_examples $(or $(TRITON_EXAMPLES),$(error set TRITON_EXAMPLES to the folder of the programs))
 
 protos: setup ## regenerate the messages after a change of a .proto
 	$(python) .ci/protos

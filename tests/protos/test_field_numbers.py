@@ -25,9 +25,18 @@ print(json.dumps({name: table(message)
 """
 
 
+# What we add to the protocol stands far behind its own numbers, where clients pass it by.
+FIRST_OF_OURS = 1000
+OUR_MESSAGES = {"StatisticHistogram"}
+
+
 def table(message):
     return {
-        "fields": sorted([f.name, f.number, f.type, f.is_repeated] for f in message.fields),
+        "fields": sorted(
+            [f.name, f.number, f.type, f.is_repeated]
+            for f in message.fields
+            if f.number < FIRST_OF_OURS
+        ),
         "enums": {e.name: sorted([v.name, v.number] for v in e.values) for e in message.enum_types},
         "nested": {nested.name: table(nested) for nested in message.nested_types},
     }
@@ -40,7 +49,8 @@ def test_names_numbers_and_types_are_those_of_the_protocol():
     theirs = json.loads(ran.stdout)
     for module in (inference_pb2, model_config_pb2):
         for name, message in module.DESCRIPTOR.message_types_by_name.items():
-            assert table(message) == theirs[name], name
+            if name not in OUR_MESSAGES:
+                assert table(message) == theirs[name], name
 
 
 def test_every_field_of_the_model_configuration_is_declared():

@@ -25,6 +25,7 @@ from eyespot.v1 import inference_pb2 as pb
 
 ROW = np.float32([[1, 2, 3, 4]])
 NOT_FOUND, PRECONDITION = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 def load_request(name, **parameters):
@@ -56,18 +57,21 @@ async def states(client):
 async def test_nothing_is_loaded_before_it_is_asked_for(repository, serving):
     repository.add("net", affine(offset=1))
     repository.add("other", affine())
+    unloaded = ("other", "", "", "")  # told by name alone, as Triton does
     async with serving(model_control_mode="explicit") as (server, client):
-        assert await states(client) == []
+        assert await states(client) == [("net", "", "", ""), unloaded]
         assert (await status_of(client.infer("net", x=ROW)))[0] is NOT_FOUND
         health = health_pb2_grpc.HealthStub(client.channel)
         await load(client, "net")
         assert await first(client) == 3.0
-        assert await states(client) == [("net", "1", "READY", "")]
+        assert await states(client) == [("net", "1", "READY", ""), unloaded]
+        ready = pb.RepositoryIndexRequest(ready=True)
+        assert len((await client.inference.RepositoryIndex(ready)).models) == 1
         checked = await health.Check(health_pb2.HealthCheckRequest(service="net"))
         assert checked.status == health_pb2.HealthCheckResponse.SERVING
 
         await unload(client, "net")
-        assert await states(client) == [("net", "1", "UNAVAILABLE", "unloaded")]
+        assert await states(client) == [("net", "1", "UNAVAILABLE", "unloaded"), unloaded]
         code, told = await status_of(client.infer("net", x=ROW))
         assert (code, told) == (
             grpc.StatusCode.UNAVAILABLE,
@@ -87,7 +91,7 @@ async def test_what_is_named_is_loaded_at_the_start(repository, serving, named, 
     for name in "abc":
         repository.add(name)
     async with serving(model_control_mode="explicit", load_model=named) as (_, client):
-        assert [name for name, *_ in await states(client)] == loaded
+        assert [name for name, _, state, _ in await states(client) if state] == loaded
 
 
 async def test_a_name_that_is_not_there_ends_the_start(repository):
@@ -164,11 +168,63 @@ async def test_a_config_may_be_sent_along(repository, serving):
             code, told = await status_of(load(client, "net", config=wrong))
             assert code is PRECONDITION
             assert why in told
-        request = load_request("net")
-        request.parameters["file:1/model.onnx"].bytes_param = b"x"
-        code, told = await status_of(client.inference.RepositoryModelLoad(request))
+            assert await states(client) == [("net", "1", "READY", "")]
+        code, told = await status_of(load(client, "net", priority="1"))
         assert code is grpc.StatusCode.UNIMPLEMENTED
-        assert "'file:1/model.onnx' is not honoured" in told
+        assert "'priority' is not honoured" in told
+
+
+def with_files(name, files, config="{}"):
+    request = load_request(name, **({} if config is None else {"config": config}))
+    for path, content in files.items():
+        request.parameters[f"file:{path}"].bytes_param = content
+    return request
+
+
+async def test_a_load_may_bring_the_files_along(repository, serving):
+    repository.add("net", affine(offset=1))
+    sent = affine(offset=7).SerializeToString()
+    async with serving(model_control_mode="explicit", load_files=True) as (_, client):
+        for name in ("net", "new"):  # one that the repository has, and one that it has not
+            await client.inference.RepositoryModelLoad(with_files(name, {"3/model.onnx": sent}))
+            assert await first(client, name) == 9.0
+        assert await states(client) == [("net", "3", "READY", ""), ("new", "3", "READY", "")]
+        await load(client, "net")
+        assert await first(client) == 3.0
+        wrong = [
+            (with_files("../out", {"1/model.onnx": sent}), PRECONDITION, "is no name of a model"),
+            (
+                with_files("net", {"1/model.onnx": b"x"}),
+                PRECONDITION,
+                "model.onnx cannot be loaded",
+            ),
+            (with_files("net", {"1": b"x", "1/model.onnx": sent}), PRECONDITION, "cannot be"),
+            (with_files("net", {"1/model.onnx": sent}, config=None), INVALID, "'config'"),
+        ]
+        for request, expected, why in wrong:
+            code, told = await status_of(client.inference.RepositoryModelLoad(request))
+            assert (code, why in told) == (expected, True), told
+            assert "failed to load" in told
+        assert await first(client) == 3.0
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "1//x", "", "1/./x", "A" * 256, "1/\0"])
+async def test_files_stay_within_the_folder_of_the_model(repository, serving, path):
+    repository.add("net")
+    async with serving(model_control_mode="explicit", load_files=True) as (_, client):
+        request = with_files("net", {path: b"x"})
+        code, told = await status_of(client.inference.RepositoryModelLoad(request))
+    assert code is INVALID
+    assert "Invalid file path" in told
+
+
+async def test_files_come_only_where_that_is_switched_on(repository, serving):
+    repository.add("net")
+    async with serving(model_control_mode="explicit") as (_, client):
+        request = with_files("net", {"1/model.onnx": affine().SerializeToString()})
+        code, told = await status_of(client.inference.RepositoryModelLoad(request))
+    assert code is PRECONDITION
+    assert "--load-files" in told
 
 
 @pytest.mark.parametrize("swaps", [20, pytest.param(100, marks=pytest.mark.giant)])

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from eyespot.server.logs import JsonFormatter, TextFormatter, configure_logging
+from eyespot.server.logs import JsonFormatter, Log, LogSettings, TextFormatter
 
 
 def _record(**extra):
@@ -44,10 +44,10 @@ def test_libraries_are_not_heard_at_debug():
     root, ours = logging.getLogger(), logging.getLogger("eyespot")
     before = (root.level, root.handlers[:], ours.level)
     try:
-        configure_logging("debug", "text")
+        Log(LogSettings.from_level("debug", "text")).open()
         assert logging.getLogger("eyespot.server.access").isEnabledFor(logging.DEBUG)
         assert not logging.getLogger("grpc._cython.cygrpc").isEnabledFor(logging.DEBUG)
-        configure_logging("error", "text")
+        Log(LogSettings.from_level("error", "text")).open()
         assert not logging.getLogger("eyespot.server.app").isEnabledFor(logging.WARNING)
         assert not logging.getLogger("asyncio").isEnabledFor(logging.WARNING)
     finally:

@@ -58,7 +58,7 @@ async def test_batches_are_answered_and_counted_alike_wherever_they_run(
     model = Model(loaded, config)
     try:
         call = InferCall({"x": np.float32([[1, 2, 3, 4], [0, 0, 0, 0]])}, rows=2)
-        outputs = await model.infer(call)
+        outputs = (await model.infer(call)).result
     finally:
         await model.drain()
         model.close()

@@ -149,7 +149,11 @@ def _mutations():
     yield "no input", none, ["expected 1 inputs but got 0 inputs for model 'affine'", "'x'"]
     both = of()
     both.inputs[0].contents.fp32_contents.extend([1.0] * 8)
-    yield "raw and typed", both, ["both contents and raw_input_contents"]
+    yield (
+        "raw and typed",
+        both,
+        ["contents field must not be specified when using raw_input_contents"],
+    )
     twice = of()
     twice.inputs.append(twice.inputs[0])
     yield "twice", twice, ["expected 1 inputs but got 2 inputs for model 'affine'"]
@@ -219,6 +223,15 @@ async def test_extensions_that_are_not_here_are_refused_not_ignored(repository, 
             assert f"'{name}'" in details
 
 
+@pytest.mark.parametrize("how", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_messages_may_be_compressed(repository, serving, how):
+    repository.add("affine", affine(width=4096))
+    rows = np.ones((2, 4096), np.float32)
+    async with serving() as (_, client):
+        call = client.inference.ModelInfer(infer_request("affine", x=rows), compression=how)
+        np.testing.assert_array_equal(read_outputs(await call)["y"], 2 * rows + 1)
+
+
 async def test_values_that_the_graph_rejects_are_invalid(repository, serving):
     model = graph(
         [helper.make_node("Gather", ["table", "x"], ["y"])],
@@ -270,6 +283,10 @@ async def test_unknown_models_and_versions_are_not_found(repository, serving):
         code, details = await status_of(client.inference.ModelInfer(request))
         assert code is grpc.StatusCode.NOT_FOUND
         assert "'affine' version 3 is not found; it has the versions 1" in details
+        request.model_version = "newest"
+        code, details = await status_of(client.inference.ModelInfer(request))
+        assert code is INVALID
+        assert "failed to get model version from specified version string 'newest'" in details
         for call in (
             client.inference.ModelMetadata(pb.ModelMetadataRequest(name="no")),
             client.inference.ModelConfig(pb.ModelConfigRequest(name="no")),

@@ -16,16 +16,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.errors import StartError
+from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.listening import check_address
 from eyespot.server.loader import Loader
-from eyespot.server.logs import configure_logging
+from eyespot.server.logs import Log, LogSettings
 from eyespot.server.metrics import MetricsServer
+from eyespot.server.operations_servicer import OperationsServicer
 from eyespot.server.reflection import add_reflection
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
+from eyespot.server.tracing import ENDPOINT_VARIABLES, TraceSettings, Tracing
 from eyespot.v1.services import (
     EXPLAIN_SERVICE,
     INFERENCE_SERVICE,
@@ -46,7 +48,7 @@ _logger = logging.getLogger(__name__)
 class Server:
     """One gRPC server over one model repository; use it from one event loop."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, log: Log | None = None) -> None:
         self.config = config
         self.dataplane = Dataplane()
         self.port = 0
@@ -62,13 +64,28 @@ class Server:
             ]
         )
         self._shared_memory = SharedMemory(is_enabled=config.shared_memory)
+        self._tracing = Tracing(
+            config.trace_endpoint,
+            TraceSettings(is_on=_wants_traces(config), rate=config.trace_rate),
+            service_name=config.server_id,
+        )
         signatures = Signatures(self._shared_memory)
+        inference = InferenceServicer(
+            self.dataplane, signatures, server_id=config.server_id, tracing=self._tracing
+        )
+        operations = OperationsServicer(
+            self.dataplane,
+            self._loader,
+            shared_memory=self._shared_memory,
+            log=log or Log(LogSettings.from_level(config.log_level, config.log_format)),
+            tracing=self._tracing,
+        )
+        explain = ExplainServicer(self.dataplane, signatures, tracing=self._tracing)
         self._server.add_generic_rpc_handlers(
             (
-                generic_handler(
-                    INFERENCE_SERVICE, InferenceServicer(self.dataplane, signatures, self._loader)
-                ),
-                generic_handler(EXPLAIN_SERVICE, ExplainServicer(self.dataplane, signatures)),
+                generic_handler(INFERENCE_SERVICE, inference),
+                generic_handler(INFERENCE_SERVICE, operations),
+                generic_handler(EXPLAIN_SERVICE, explain),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -81,6 +98,7 @@ class Server:
             StartError: the address cannot be used, or the device, or the repository.
         """
         check_device(self.config.device)
+        self._open_tracing()
         self._loader.scan()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -159,7 +177,22 @@ class Server:
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)
             self._metrics = None
+        await asyncio.to_thread(self._tracing.close)
         self.dataplane.close()
+
+    def _open_tracing(self) -> None:
+        if not self._tracing.settings().is_on:
+            return
+        try:
+            self._tracing.open()
+        except UnimplementedError as error:
+            if self.config.trace_endpoint:
+                raise StartError(str(error)) from error
+            # A variable of the whole machine is no reason not to serve.
+            _logger.warning("OTEL_* variables ask for traces, but %s", error)
+        else:
+            endpoint = self.config.trace_endpoint or "what the OTEL_* variables say"
+            _logger.info("traces go to %s", endpoint)
 
     async def _wait_for_quiet(self) -> None:
         for _ in range(_MOST_QUIET_WAITS):
@@ -178,9 +211,14 @@ class Server:
         await self._health.set(model_name, status.SERVING if is_ready else status.NOT_SERVING)
 
 
-async def serve(config: ServerConfig) -> int:
-    """Serves until SIGTERM or SIGINT, and returns the exit code."""
-    server = Server(config)
+async def serve(config: ServerConfig, log: Log | None = None) -> int:
+    """Serves until SIGTERM or SIGINT, and returns the exit code.
+
+    Args:
+        config: the settings.
+        log: what calls may change; the process's own.
+    """
+    server = Server(config, log)
     is_stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -209,16 +247,21 @@ async def serve(config: ServerConfig) -> int:
 
 def run(config: ServerConfig) -> int:
     """Serves in an event loop of its own, with logging set up, and returns the exit code."""
-    configure_logging(config.log_level, config.log_format)
+    log = Log(LogSettings.from_level(config.log_level, config.log_format))
+    log.open()
     if unknown := unknown_variables(os.environ):
         _logger.warning(
             "environment variables that are no settings are ignored: %s", ", ".join(unknown)
         )
     try:
-        return asyncio.run(serve(config))
+        return asyncio.run(serve(config, log))
     except StartError as error:
         _logger.error("%s", error)
         return 1
+
+
+def _wants_traces(config: ServerConfig) -> bool:
+    return bool(config.trace_endpoint) or any(map(os.environ.get, ENDPOINT_VARIABLES))
 
 
 def _are_all_ready(dataplane: Dataplane) -> bool:

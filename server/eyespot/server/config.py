@@ -89,6 +89,10 @@ class ServerConfig:
     repository_poll_seconds: float = field(
         default=15.0, metadata=_about("with poll: time between two looks", minimum=0.01)
     )
+    load_files: bool = field(
+        default=False,
+        metadata=_about("with explicit: let a call that loads a model bring its files along"),
+    )
     shared_memory: bool = field(
         default=False,
         metadata=_about("let calls name tensors in POSIX shared memory of this machine"),
@@ -99,6 +103,23 @@ class ServerConfig:
             "port for Prometheus metrics over HTTP, such as Triton's 8002; 0: none",
             minimum=0,
             maximum=65535,
+        ),
+    )
+    server_id: str = field(
+        default="eyespot", metadata=_about("name by which the server tells itself, Triton's --id")
+    )
+    trace_endpoint: str = field(
+        default="",
+        metadata=_about(
+            "OTLP collector that gets a trace of each request over gRPC, such as "
+            "http://127.0.0.1:4317; empty: none, unless OTEL_EXPORTER_OTLP_ENDPOINT is set"
+        ),
+    )
+    trace_rate: int = field(
+        default=1,
+        metadata=_about(
+            "every how many requests one is traced; those that their caller traces always are",
+            minimum=1,
         ),
     )
     drain_seconds: float = field(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from eyespot.server.errors import (
     DrainingError,
+    InvalidArgumentError,
     ModelBrokenError,
     ModelNotFoundError,
     ModelUnavailableError,
@@ -83,6 +84,7 @@ class Dataplane:
         """Finds a ready model; an empty version means the latest.
 
         Raises:
+            InvalidArgumentError: the version is no number.
             ModelNotFoundError: the repository has no such model or version.
             ModelUnavailableError: it has, but the model is being loaded.
             ModelBrokenError: it has, but the model could not be loaded; says why.
@@ -151,6 +153,11 @@ class Dataplane:
         """Why there is no ready model for a call, for the latest of the versions it means."""
         if self.is_draining:
             return DrainingError("the server is shutting down")
+        if version and not (version.isascii() and version.isdigit()):
+            return InvalidArgumentError(
+                f"failed to get model version from specified version string '{version}' "
+                f"(model '{name}'): versions are called 1, 2, 3, ..."
+            )
         entries = [
             entry
             for entry in self.index()

@@ -94,6 +94,7 @@ class Signature:
             raise self._wrong_count(tensors)
         parts = [self._read_part(t.parameters) if t.parameters else None for t in tensors]
         if raws:
+            self._refuse_contents(tensors)
             in_message = parts.count(None)
             if len(raws) != in_message:
                 raise InvalidArgumentError(
@@ -192,8 +193,6 @@ class Signature:
             if raw is None:
                 array = decode_contents(tensor.contents, datatype=datatype, shape=shape)
             else:
-                if tensor.HasField("contents"):
-                    raise TensorError("found both contents and raw_input_contents, expected one")
                 array = decode(raw, datatype=datatype, shape=shape)
         except TensorError as error:
             raise InvalidArgumentError(
@@ -239,6 +238,14 @@ class Signature:
                 f"input '{spec.name}' for model '{self.model_name}' holds symbols from 0 to "
                 f"{spec.symbols - 1}, found {least if least < 0 else most}"
             )
+
+    def _refuse_contents(self, tensors: Sequence[Any]) -> None:
+        for tensor in tensors:
+            if tensor.HasField("contents"):
+                raise InvalidArgumentError(
+                    "contents field must not be specified when using raw_input_contents for "
+                    f"'{tensor.name}' for model '{self.model_name}'"
+                )
 
     def _wrong_count(self, tensors: Sequence[Any]) -> InvalidArgumentError:
         found = [tensor.name for tensor in tensors]

@@ -16,39 +16,48 @@ from eyespot.server.explain_decoding import DEFAULT_METHOD, read_call, read_enco
 from eyespot.server.model import Model
 from eyespot.server.png import encode_png
 from eyespot.server.servicer import Signatures, deadline_of
+from eyespot.server.tracing import NoTrace, Tracing
 from eyespot.v1 import explain_pb2 as pb
 from eyespot.v1 import inference_pb2
+from eyespot.v1.services import EXPLAIN_SERVICE
 from eyespot.v1.tensors import datatype_of, encode
 
 if TYPE_CHECKING:
     from eyespot.server.explainer import ExplainCall, Explained, LayerStatus, MethodStatus
+    from eyespot.server.spans import RequestTrace
 
 
 class ExplainServicer:
     """Answers the RPCs of the explain service on the event loop of the server."""
 
-    def __init__(self, dataplane: Dataplane, signatures: Signatures) -> None:
+    def __init__(self, dataplane: Dataplane, signatures: Signatures, *, tracing: Tracing) -> None:
         self._dataplane = dataplane
         self._signatures = signatures
+        self._tracing = tracing
 
     @answering
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> Any:
-        model = self._dataplane.model(request.model_name, request.model_version)
-        call, answer = self._read(request, model, context)
-        return answer(await model.explainer.explain(call))
+        with self._trace(context, "Explain", request) as trace:
+            model, call, answer = self._read(request, context, trace)
+            with model.statistics.explaining():
+                explained = await model.explainer.explain(call)
+            trace.reach("explainer")
+            return answer(explained)
 
     @streaming
     async def ExplainStream(
         self, request: pb.ExplainRequest, context: Any
     ) -> AsyncGenerator[pb.ExplainStreamResponse, None]:
-        model = self._dataplane.model(request.model_name, request.model_version)
-        call, answer = self._read(request, model, context)
-        # Closed with the call: a caller that goes away ends the computation too.
-        async with contextlib.aclosing(model.explainer.explain_in_steps(call)) as steps:
-            async for progress, explained in steps:
-                yield pb.ExplainStreamResponse(
-                    progress=progress, explain_response=answer(explained)
-                )
+        with self._trace(context, "ExplainStream", request) as trace:
+            model, call, answer = self._read(request, context, trace)
+            # Closed with the call: a caller that goes away ends the computation too.
+            async with contextlib.aclosing(model.explainer.explain_in_steps(call)) as steps:
+                with model.statistics.explaining():
+                    async for progress, explained in steps:
+                        yield pb.ExplainStreamResponse(
+                            progress=progress, explain_response=answer(explained)
+                        )
+            trace.reach("explainer")
 
     @answering
     async def ListMethods(self, request: pb.ListMethodsRequest, context: Any) -> Any:
@@ -66,9 +75,17 @@ class ExplainServicer:
         response.methods.extend(_describe(method) for method in methods)
         return response
 
+    def _trace(
+        self, context: Any, method: str, request: pb.ExplainRequest
+    ) -> "RequestTrace | NoTrace":
+        return self._tracing.trace(context, method, request.model_name, service=EXPLAIN_SERVICE)
+
     def _read(
-        self, request: pb.ExplainRequest, model: Model, context: Any
-    ) -> "tuple[ExplainCall, _Answer]":
+        self, request: pb.ExplainRequest, context: Any, trace: "RequestTrace | NoTrace"
+    ) -> "tuple[Model, ExplainCall, _Answer]":
+        model = self._dataplane.model(request.model_name, request.model_version)
+        trace.note(model_name=model.name, model_version=model.version, request_id=request.id)
+        trace.reach("dataplane")
         model.explainer.check_method(request.method or DEFAULT_METHOD)
         axis = model.explainer.channel_axis
         decoded = self._signatures.of(model).read_inputs(request)
@@ -77,7 +94,8 @@ class ExplainServicer:
         answer = _Answer(request, model, decoded.rows)
         if read_encoding(request) == "png":
             answer.map_axis = axis if axis is not None and inputs.ndim == 4 else 0
-        return call, answer
+        trace.reach("servicer", rows=decoded.rows, method=call.method)
+        return model, call, answer
 
 
 class _Answer:

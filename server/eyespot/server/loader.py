@@ -9,10 +9,12 @@ import contextlib
 import gc
 import logging
 import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from eyespot.server.config import ServerConfig
@@ -33,6 +35,7 @@ from eyespot.server.repository import (
     scan,
     scan_model,
     suggest_repository,
+    write_files,
 )
 
 if TYPE_CHECKING:
@@ -122,20 +125,50 @@ class Loader:
             return ": the reasons are above"
         return f": nothing was found, expected {repository}/<model>/<version>/model.onnx"
 
-    async def load(self, name: str, *, config: str | None = None) -> None:
+    async def load(
+        self,
+        name: str,
+        *,
+        config: str | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Loads the versions of a model as they are now, in place of those that are served.
 
         Args:
             name: of the model.
             config: a ModelConfig as JSON that stands in for config.pbtxt.
+            files: by their paths in the folder of the model, such as 1/model.onnx; the model is
+                made of these, and what the repository has of it does not count.
 
         Raises:
             ModelNotFoundError: the repository has no such model.
             LoadError: no version can be loaded, and what was served before still is; or calls
-                may load nothing.
+                may load nothing, or bring no files.
         """
-        self._check_calls_may(f"failed to load '{name}'")
-        await self._load(name, config)
+        failed = f"failed to load '{name}'"
+        self._check_calls_may(failed)
+        if not files:
+            await self._load(name, config)
+            return
+        if not self._settings.load_files:
+            raise LoadError(
+                f"{failed}, calls may not bring files; start the server with --load-files, or put "
+                "them into the model repository"
+            )
+        with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
+            try:
+                await self._in_thread(partial(write_files, Path(folder), name, files))
+            except RepositoryError as error:
+                raise LoadError(f"{failed}, {error}") from error
+            await self._load(name, config, repository=Path(folder))
+
+    async def never_loaded(self) -> list[str]:
+        """Names the models of the repository that nobody has asked for yet."""
+        if self._settings.model_control_mode != "explicit":
+            return []  # all are known
+        found = await self._in_thread(partial(scan, self._settings.repository))
+        known = {entry.model_name for entry in self._dataplane.index()}
+        return sorted({each.model_name for each in found} - known)
 
     async def unload(self, name: str) -> None:
         """Takes a model out; what it has admitted is answered.
@@ -181,9 +214,9 @@ class Loader:
                 f"{mode}; start the server with --model-control-mode explicit"
             )
 
-    async def _load(self, name: str, config: str | None) -> None:
+    async def _load(self, name: str, config: str | None, *, repository: Path | None = None) -> None:
         async with self._locks[name]:
-            repository = self._settings.repository
+            repository = repository or self._settings.repository
             found = await self._in_thread(partial(scan_model, repository, name, config=config))
             if not found:
                 raise ModelNotFoundError(
@@ -193,7 +226,8 @@ class Loader:
             if not loaded:
                 known = self._dataplane.versions(name)
                 for each in broken:
-                    if each.model_version not in known:
+                    # What is broken as a whole is told to the caller alone while it is served.
+                    if each.model_version not in known and (each.model_version or not known):
                         self._mark_unavailable(each)
                 raise LoadError(f"failed to load '{name}', {broken[0].reason}")
             await self._swap(name, loaded, broken)

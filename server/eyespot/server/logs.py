@@ -1,12 +1,15 @@
 """Log lines as text for people or as JSON for machines, on standard error.
 
 Loggers are taken by module name everywhere; whatever is passed as `extra` is kept: as
-`key=value` behind the message, or as members of the JSON object.
+`key=value` behind the message, or as members of the JSON object. What is written may be
+changed while the server runs, in the words of the protocol's logging extension.
 """
 
 import datetime
 import json
 import logging
+from dataclasses import dataclass
+from typing import Self
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -40,16 +43,69 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(members, default=str, ensure_ascii=False)
 
 
-def configure_logging(level: str, form: str) -> None:
-    """Sends everything from `level` upwards to standard error, as "text" or "json".
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What is written: each level by itself, and lines for each call from verbose level 1 on.
+
+    `form` is "text" or "json".
+    """
+
+    info: bool = True
+    warning: bool = True
+    error: bool = True
+    verbose_level: int = 0
+    form: str = "text"
+
+    @classmethod
+    def from_level(cls, level: str, form: str) -> Self:
+        """Everything from a level upwards: "debug", "info", "warning" or "error"."""
+        return cls(
+            info=level in ("debug", "info"),
+            warning=level != "error",
+            verbose_level=1 if level == "debug" else 0,
+            form=form,
+        )
+
+    def wants(self, level: int) -> bool:
+        """Whether lines of a level are written."""
+        if level < logging.INFO:
+            return self.verbose_level > 0
+        if level < logging.WARNING:
+            return self.info
+        return self.warning if level < logging.ERROR else self.error
+
+
+class Log:
+    """The log of a process.
 
     Libraries say at debug what only their authors can read: theirs begins at info.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    others = max(logging.INFO, logging.getLevelNamesMapping()[level.upper()])
-    logging.basicConfig(level=others, handlers=[handler], force=True)
-    logging.getLogger("eyespot").setLevel(level.upper())
+
+    def __init__(self, settings: LogSettings) -> None:
+        self.at_start = settings
+        self._handler = logging.StreamHandler()
+        self._handler.addFilter(lambda record: self._settings.wants(record.levelno))
+        self._settings = settings
+
+    @property
+    def settings(self) -> LogSettings:
+        """What is written now."""
+        return self._settings
+
+    def open(self) -> None:
+        """Sends everything that is wanted to standard error, and nothing elsewhere."""
+        logging.basicConfig(handlers=[self._handler], force=True)
+        self.change(self._settings)
+
+    def change(self, settings: LogSettings) -> None:
+        """Writes something else from now on."""
+        self._settings = settings
+        self._handler.setFormatter(JsonFormatter() if settings.form == "json" else TextFormatter())
+        # What no handler wants is not even made.
+        levels = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+        least = next(filter(settings.wants, levels), logging.CRITICAL + 1)
+        logging.getLogger().setLevel(max(logging.INFO, least))
+        logging.getLogger("eyespot").setLevel(least)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from eyespot.server.dataplane import Dataplane
 from eyespot.server.errors import StartError
 from eyespot.server.model import Model
-from eyespot.server.statistics import Histogram, Statistics
+from eyespot.server.statistics import HISTOGRAMS, Histogram, Statistics
 
 _PREFIX = "eyespot_inference_"
 _LABELS = ("model", "version")
@@ -48,11 +48,6 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[Statistics], float]]] = (
         "Time that taking results apart took",
         lambda s: s.requests.compute_output.ns / 1000,
     ),
-)
-_HISTOGRAMS: Sequence[tuple[str, str, Callable[[Statistics], Histogram]]] = (
-    ("queue_seconds", "How long requests waited for a session", lambda s: s.queue_seconds),
-    ("compute_seconds", "How long batches took", lambda s: s.compute_seconds),
-    ("batch_rows", "How many rows batches had", lambda s: s.batch_rows),
 )
 
 
@@ -131,9 +126,9 @@ def _families(models: Sequence[Model]) -> Iterator[Any]:
             failures.add_metric((*labels, reason), count)
         waiting.add_metric(labels, model.queue_size)
     yield from (failures, waiting)
-    for suffix, text, measured in _HISTOGRAMS:
-        histograms = HistogramMetricFamily(_PREFIX + suffix, text, labels=_LABELS)
+    for name, text in HISTOGRAMS.items():
+        histograms = HistogramMetricFamily(_PREFIX + name, text, labels=_LABELS)
         for labels, model in labelled:
-            found = measured(model.statistics)
+            found: Histogram = getattr(model.statistics, name)
             histograms.add_metric(labels, found.cumulative(), found.total)
         yield histograms

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.batch import concatenate, split
-from eyespot.server.batcher import Batcher
+from eyespot.server.batcher import Batcher, Outcome
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import (
     DeadlineExceededError,
@@ -31,6 +31,7 @@ from eyespot.server.repository import VersionFolder, check_files, read_labels
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
+from eyespot.server.warmup import run_warmups
 from eyespot.v1.manifest import Manifest
 from eyespot.v1.tensors import DATATYPES
 
@@ -108,6 +109,7 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
     if manifest is not None:
         config = replace(config, inputs=tuple(_informed(each, manifest) for each in config.inputs))
     labels = _read_labels(folder, config)
+    run_warmups(session, config, folder)
     runs_on_event_loop = _warm_up(session, config)
     return LoadedVersion(
         folder=folder,
@@ -157,8 +159,8 @@ class Model:
             instances=instances,
         )
 
-    async def infer(self, call: InferCall) -> dict[str, Array]:
-        """Answers one request with every output of the model, by name."""
+    async def infer(self, call: InferCall) -> Outcome[dict[str, Array]]:
+        """Answers one request with every output of the model by name, and what it took."""
         start = time.perf_counter_ns()
         try:
             outcome = await self._batcher.submit(
@@ -174,7 +176,7 @@ class Model:
             self.statistics.record_failure(elapsed, reason=_failure_reason(error))
             raise
         self.statistics.record_success(time.perf_counter_ns() - start, queue_ns=outcome.queue_ns)
-        return outcome.result
+        return outcome
 
     @property
     def queue_size(self) -> int:

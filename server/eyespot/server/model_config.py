@@ -52,6 +52,7 @@ _HONOURED = frozenset(
         "instance_group.kind",
         "optimization.graph.level",
         "default_model_filename",
+        "model_warmup",
         "parameters",
     }
 )

@@ -9,7 +9,7 @@ without config.pbtxt and without a version is no model at all, as one of picture
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,23 @@ def scan_model(
     if Path(name).name != name or name.startswith(".") or not folder.is_dir():
         return []
     return _scan_folder(folder, config)
+
+
+def write_files(repository: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Writes the files of one model, by their paths in its folder.
+
+    Raises:
+        RepositoryError: the name is no plain folder name, or the paths contradict each other.
+    """
+    if Path(name).name != name or name.startswith("."):
+        raise RepositoryError(f"{name!r} is no name of a model")
+    for path, content in files.items():
+        place = repository / name / path
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        except OSError as error:
+            raise RepositoryError(f"{path!r} cannot be written: {error.strerror}") from error
 
 
 def fingerprint(repository: Path, name: str) -> Hashable:

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import grpc
@@ -16,24 +16,31 @@ from numpy.typing import NDArray
 
 from eyespot.server.answering import answering, checked, request_error
 from eyespot.server.classification import classify
-from eyespot.server.dataplane import Dataplane, ModelState
+from eyespot.server.dataplane import Dataplane
 from eyespot.server.decoding import SALIENCY_OUTPUT, RequestedOutput, Signature, write_part
-from eyespot.server.errors import UnimplementedError
 from eyespot.server.explain_decoding import read_output
-from eyespot.server.loader import Loader
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
-from eyespot.server.shared_memory import Region, SharedMemory
-from eyespot.server.statistics import BatchDurations, Duration, Statistics
+from eyespot.server.shared_memory import SharedMemory
+from eyespot.server.statistics import HISTOGRAMS, BatchDurations, Duration, Statistics
 from eyespot.server.streaming import answer_in_order
+from eyespot.server.tracing import NoTrace, Tracing
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.tensors import encode
 
+if TYPE_CHECKING:
+    from eyespot.server.spans import RequestTrace
+
 # Only extensions of which every part works.
-_EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
-_NO_CUDA_SHARED_MEMORY = (
-    "CUDA shared memory is not here: tensors come in the message or in system shared memory"
+_EXTENSIONS = (
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+    "trace",
 )
 # Requests of one stream that are not answered yet; no more are read meanwhile.
 _STREAM_IN_FLIGHT = 256
@@ -60,11 +67,14 @@ class Signatures:
 class InferenceServicer:
     """Answers the RPCs of the Open Inference Protocol on the event loop of the server."""
 
-    def __init__(self, dataplane: Dataplane, signatures: Signatures, loader: Loader) -> None:
+    def __init__(
+        self, dataplane: Dataplane, signatures: Signatures, *, server_id: str, tracing: Tracing
+    ) -> None:
         self._dataplane = dataplane
         self._signatures = signatures
         self._shared_memory = signatures.shared_memory
-        self._loader = loader
+        self._server_id = server_id
+        self._tracing = tracing
 
     @answering
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> Any:
@@ -85,7 +95,7 @@ class InferenceServicer:
         if self._shared_memory.is_enabled:
             extensions.append("system_shared_memory")
         return pb.ServerMetadataResponse(
-            name="eyespot", version=metadata.version("eyespot"), extensions=extensions
+            name=self._server_id, version=metadata.version("eyespot"), extensions=extensions
         )
 
     @answering
@@ -113,81 +123,15 @@ class InferenceServicer:
         return pb.ModelStatisticsResponse(model_stats=[_statistics(model) for model in models])
 
     @answering
-    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Any) -> Any:
-        response = pb.RepositoryIndexResponse()
-        for entry in self._dataplane.index():
-            if entry.state is ModelState.READY or not request.ready:
-                response.models.add(
-                    name=entry.model_name,
-                    version=entry.model_version,
-                    state=entry.state.value,
-                    reason=entry.reason,
-                )
-        return response
-
-    @answering
-    async def RepositoryModelLoad(
-        self, request: pb.RepositoryModelLoadRequest, context: Any
-    ) -> Any:
-        await self._loader.load(request.model_name, config=_config_of(request))
-        return pb.RepositoryModelLoadResponse()
-
-    @answering
-    async def RepositoryModelUnload(
-        self, request: pb.RepositoryModelUnloadRequest, context: Any
-    ) -> Any:
-        await self._loader.unload(request.model_name)
-        return pb.RepositoryModelUnloadResponse()
-
-    @answering
-    async def SystemSharedMemoryStatus(
-        self, request: pb.SystemSharedMemoryStatusRequest, context: Any
-    ) -> Any:
-        response = pb.SystemSharedMemoryStatusResponse()
-        for region in self._shared_memory.status(request.name):
-            told = response.regions[region.name]
-            told.name, told.key = region.name, region.key
-            told.offset, told.byte_size = region.offset, region.byte_size
-        return response
-
-    @answering
-    async def SystemSharedMemoryRegister(
-        self, request: pb.SystemSharedMemoryRegisterRequest, context: Any
-    ) -> Any:
-        self._shared_memory.register(
-            Region(request.name, request.key, request.offset, request.byte_size)
-        )
-        return pb.SystemSharedMemoryRegisterResponse()
-
-    @answering
-    async def SystemSharedMemoryUnregister(
-        self, request: pb.SystemSharedMemoryUnregisterRequest, context: Any
-    ) -> Any:
-        self._shared_memory.unregister(request.name)
-        return pb.SystemSharedMemoryUnregisterResponse()
-
-    @answering
-    async def CudaSharedMemoryStatus(self, request: Any, context: Any) -> Any:
-        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
-
-    @answering
-    async def CudaSharedMemoryRegister(self, request: Any, context: Any) -> Any:
-        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
-
-    @answering
-    async def CudaSharedMemoryUnregister(self, request: Any, context: Any) -> Any:
-        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
-
-    @answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
-        return await self._infer(request, context)
+        return await self._traced(request, context, "ModelInfer")
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
             try:
-                answered = await self._infer(checked(request), context)
+                answered = await self._traced(checked(request), context, "ModelStreamInfer")
             except Exception as error:
                 told = request_error(error, "ModelStreamInfer")
                 unanswered = pb.ModelInferResponse(id=getattr(request, "id", ""))
@@ -205,8 +149,18 @@ class InferenceServicer:
         if self._dataplane.is_draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
 
-    async def _infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
+    async def _traced(
+        self, request: pb.ModelInferRequest, context: Any, method: str
+    ) -> pb.ModelInferResponse:
+        with self._tracing.trace(context, method, request.model_name) as trace:
+            return await self._infer(request, context, trace)
+
+    async def _infer(
+        self, request: pb.ModelInferRequest, context: Any, trace: "RequestTrace | NoTrace"
+    ) -> pb.ModelInferResponse:
         model = self._dataplane.model(request.model_name, request.model_version)
+        trace.note(model_name=model.name, model_version=model.version, request_id=request.id)
+        trace.reach("dataplane")
         signature = self._signatures.of(model)
         decoded = signature.read_inputs(request)
         wanted, saliency = signature.split_outputs(request.outputs)
@@ -217,6 +171,7 @@ class InferenceServicer:
             explainer = model.explainer
             (inputs,) = decoded.arrays.values()
             explain_call = read_output(saliency, model, inputs, deadline)
+        trace.reach("servicer", rows=decoded.rows)
         response = pb.ModelInferResponse(
             model_name=model.name, model_version=model.version, id=request.id
         )
@@ -229,12 +184,22 @@ class InferenceServicer:
                 decoded.priority,
                 decoded.timeout,
             )
-            outputs = await model.infer(call)
+            outcome = await model.infer(call)
+            trace.reach("batcher", after_ns=outcome.queue_ns)
+            trace.reach(
+                "session",
+                after_ns=outcome.compute_ns,
+                batch_rows=outcome.batch_rows,
+                batch_requests=outcome.batch_requests,
+            )
             for output in requested:
                 datatype = signature.output_datatypes[output.name]
-                self._add_output(response, model, output, outputs[output.name], datatype)
+                self._add_output(response, model, output, outcome.result[output.name], datatype)
+            trace.reach("batch")
         if explain_call is not None:
-            explained = await explainer.explain(explain_call)
+            with model.statistics.explaining():
+                explained = await explainer.explain(explain_call)
+            trace.reach("explainer")
             output = RequestedOutput(SALIENCY_OUTPUT)
             self._add_output(response, model, output, explained.attributions, "FP32")
         return response
@@ -262,17 +227,6 @@ def deadline_of(context: Any) -> float | None:
     """When the caller stops waiting, in seconds on the event loop's clock."""
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
-
-
-def _config_of(request: pb.RepositoryModelLoadRequest) -> str | None:
-    """The ModelConfig that a load brings, as JSON; what else it may bring is refused."""
-    for name in request.parameters:
-        if name != "config":
-            raise UnimplementedError(
-                f"failed to load '{request.model_name}', the parameter '{name}' is not honoured; "
-                "put the files into the model repository"
-            )
-    return request.parameters["config"].string_param if request.parameters else None
 
 
 def _classes(
@@ -308,6 +262,12 @@ def _statistics(model: Model) -> pb.ModelStatistics:
             pb.InferBatchStatistics(batch_size=rows, **_batch_durations(durations))
             for rows, durations in sorted(counted.batches.items())
         ],
+        histograms=[
+            pb.StatisticHistogram(name=name, bounds=found.bounds, counts=found.counts)
+            for name in HISTOGRAMS
+            for found in (getattr(counted, name),)
+        ],
+        pending_request_count=model.queue_size,
     )
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,19 +44,22 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(repository: Path, *, log: Path) -> Iterator[ServerProcess]:
+def running_server(
+    repository: Path, *, log: Path, options: Sequence[str] = ()
+) -> Iterator[ServerProcess]:
     """Start a server on a free port, and leave none behind, whatever happens.
 
     Args:
         repository: What it serves.
         log: Receives what it writes.
+        options: Further ones of `eyespot serve`.
 
     Raises:
         CommandError: It ended before it was ready.
     """
     with tempfile.TemporaryDirectory() as folder, log.open("wb") as output:
         port_file = Path(folder) / "port"
-        command = [sys.executable, "-m", "eyespot.cli", "serve", str(repository)]
+        command = [sys.executable, "-m", "eyespot.cli", "serve", str(repository), *options]
         process = None
         try:
             with _interruptions_held():

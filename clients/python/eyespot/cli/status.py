@@ -39,14 +39,17 @@ def run(options: argparse.Namespace) -> int:
             )  # fmt: skip
         else:
             print("the model repository is empty")
-    return OK if is_ready and all(model.is_ready for model in models) else FAILURE
+    # A model without a state is one that nobody has asked for yet.
+    return (
+        OK if is_ready and all(model.is_ready or not model.state for model in models) else FAILURE
+    )
 
 
 def _report(model: ModelStatus, counted: ModelStatistics | None) -> dict[str, object]:
     return {
         "name": model.name,
         "version": model.version,
-        "state": model.state,
+        "state": model.state or "NOT LOADED",
         "inference_count": counted and counted.inference_count,
         "execution_count": counted and counted.execution_count,
         "mean_batch_size": counted and counted.mean_batch_size,
