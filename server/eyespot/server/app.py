@@ -18,7 +18,7 @@ from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
-from eyespot.server.listening import check_address
+from eyespot.server.listening import listen, written
 from eyespot.server.loader import Loader
 from eyespot.server.logs import Log, LogSettings
 from eyespot.server.metrics import MetricsServer
@@ -28,6 +28,7 @@ from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
 from eyespot.server.tracing import ENDPOINT_VARIABLES, TraceSettings, Tracing
+from eyespot.server.transport_security import CertificateFiles, server_credentials
 from eyespot.v1.services import (
     EXPLAIN_SERVICE,
     INFERENCE_SERVICE,
@@ -53,6 +54,9 @@ class Server:
         self.dataplane = Dataplane()
         self.port = 0
         self._loader = Loader(self.dataplane, config, on_change=self._tell_health)
+        self._certificates = CertificateFiles.from_settings(
+            config.tls_certificate, config.tls_key, config.tls_client_ca
+        )
         self._following: asyncio.Task[None] | None = None
         self._metrics: MetricsServer | None = None
         self._health = health.aio.HealthServicer()
@@ -107,18 +111,15 @@ class Server:
                 self.dataplane, host=self.config.host, port=self.config.metrics_port
             )
             _logger.info("metrics on http://%s:%d", self.config.host, self.config.metrics_port)
-        check_address(self.config.host, self.config.port)
-        try:
-            self.port = self._server.add_insecure_port(self.config.address)
-        except RuntimeError as error:
-            raise StartError(f"cannot listen on {self.config.address}: {error}") from error
+        credentials = None if self._certificates is None else server_credentials(self._certificates)
+        self.port = listen(self._server, self.config.host, self.config.port, credentials)
         await self._server.start()
-        _logger.info("listening on %s", self.address)
+        _logger.info("listening on %s%s", self.address, " with TLS" if credentials else "")
 
     @property
     def address(self) -> str:
         """Where connections are accepted, with the port that was taken."""
-        return f"{self.config.address.rpartition(':')[0]}:{self.port}"
+        return written(self.config.host, self.port)
 
     async def load(self) -> None:
         """Loads every model; afterwards each is ready, or unavailable with its reason.

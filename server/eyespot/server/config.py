@@ -19,7 +19,7 @@ from eyespot.server.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "EYESPOT_"
 # Variables of other parts of Eyespot, beside the one that names the file.
-_OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA"})
+_OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA", "TLS_CA", "TOKEN"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -47,6 +47,17 @@ class ServerConfig:
     port_file: Path | None = field(
         default=None,
         metadata=_about("file that receives the port once the models are loaded"),
+    )
+    tls_certificate: Path | None = field(
+        default=None,
+        metadata=_about("PEM file of the certificate chain; connections are TLS, and only that"),
+    )
+    tls_key: Path | None = field(
+        default=None, metadata=_about("PEM file of the certificate's key, without a password")
+    )
+    tls_client_ca: Path | None = field(
+        default=None,
+        metadata=_about("PEM file of the authority that callers' certificates must be of"),
     )
     device: str = field(
         default="cpu",
@@ -189,12 +200,6 @@ class ServerConfig:
                 "in EYESPOT_REPOSITORY or as `repository` in the configuration file"
             )
         return cls(**values)
-
-    @property
-    def address(self) -> str:
-        """Where to listen, as gRPC writes it; IPv6 addresses in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
     @property
     def concurrent_batches(self) -> int:

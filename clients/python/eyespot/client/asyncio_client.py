@@ -22,6 +22,7 @@ from eyespot.client.explanation import Explanation
 from eyespot.client.operations import Inputs, Operations
 from eyespot.client.pictures import Images
 from eyespot.client.requests import Target
+from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
 from eyespot.client.steps import (
     Call,
@@ -60,6 +61,11 @@ class AsyncClient:
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         retries: int = RetryPolicy.retries,
+        tls: bool = False,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
+        token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -69,8 +75,9 @@ class AsyncClient:
         self._address = server_address(address)
         self._sleep = sleep
         self._is_closed = False
-        self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-        self._stubs = Stubs(self._channel)
+        security = Security(tls=tls, ca=ca, certificate=certificate, key=key, token=token)
+        self._channel = security.open_channel(grpc.aio, self._address, options=CHANNEL_OPTIONS)
+        self._stubs = Stubs(self._channel, security.metadata)
 
     async def infer(
         self,

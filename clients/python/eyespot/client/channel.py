@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -47,12 +48,17 @@ def server_address(text: str) -> str:
 
 
 class Stubs:
-    """The calls of both services on one blocking or asyncio channel."""
+    """The calls of both services on one blocking or asyncio channel, each with the metadata."""
 
-    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel | grpc.aio.Channel,
+        metadata: Sequence[tuple[str, str]] | None = None,
+    ) -> None:
+        self._metadata = metadata
         inference, explain = InferenceStub(channel), ExplainStub(channel)
         self._calls = {**vars(inference), **vars(explain)}  # no name is in both
 
     def start(self, call: Call) -> Any:
         """Send a call: the answer itself, or on an asyncio channel its awaitable."""
-        return self._calls[call.method](call.request, timeout=call.timeout)
+        return self._calls[call.method](call.request, timeout=call.timeout, metadata=self._metadata)
