@@ -5,7 +5,6 @@ import shutil
 import ssl
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 

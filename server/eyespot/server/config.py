@@ -59,6 +59,40 @@ class ServerConfig:
         default=None,
         metadata=_about("PEM file of the authority that callers' certificates must be of"),
     )
+    token_file: Path | None = field(
+        default=None,
+        metadata=_about("TOML file of tokens and their rights; who has none is not answered"),
+    )
+    admin_port: int = field(
+        default=0,
+        metadata=_about(
+            "second port, for all calls; the first then takes no admin calls; 0: none",
+            minimum=0,
+            maximum=65535,
+        ),
+    )
+    admin_host: str = field(
+        default="127.0.0.1",
+        metadata=_about("address of the admin port, and of the metrics where there is one"),
+    )
+    settings_calls: bool = field(
+        default=False,
+        metadata=_about(
+            "let calls change what is logged and traced; those of the admin port and with an "
+            "admin token always may"
+        ),
+    )
+    max_requests_per_second: float = field(
+        default=0.0,
+        metadata=_about(
+            "requests per second of one caller, by token, certificate or address; 0: no bound",
+            minimum=0,
+        ),
+    )
+    max_concurrent_streams: int = field(
+        default=1024,
+        metadata=_about("calls that one connection may have under way", minimum=1),
+    )
     device: str = field(
         default="cpu",
         metadata=_about("where sessions run; never falls back", choices=("cpu", "cuda")),

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -66,7 +67,7 @@ class CertificateFiles:
             return None
 
     def _check(self) -> None:
-        """gRPC would accept anything, and refuse every connection later without a reason."""
+        """Finds what gRPC would take and then refuse every connection for, without a reason."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         for path in (self.certificate, self.key):
             _read(path)
@@ -99,7 +100,8 @@ def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
     Raises:
         StartError: the files cannot be read, or do not fit together.
     """
-    reload = _Reload(files)
+    # The stubs do not know that the fetcher may give None, for what was there before.
+    reload: Any = _Reload(files)
     return grpc.dynamic_ssl_server_credentials(
         files.read(), reload, require_client_authentication=files.client_ca is not None
     )
