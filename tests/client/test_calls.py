@@ -8,6 +8,7 @@ from tests.client.fake import connecting
 from eyespot.client import (
     ClientError,
     DeadlineExceededError,
+    Histogram,
     InvalidArgumentError,
     NotFoundError,
     ResourceExhaustedError,
@@ -259,3 +260,18 @@ def test_what_is_no_address_is_told_before_anything_is_sent(kind, address):
         connecting(kind, address),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "value"),
+    [
+        ((4, 0, 0, 0), 0.5, 0.5),  # evenly from 0 to the first bound
+        ((1, 2, 1, 0), 0.5, 1.5),
+        ((1, 0, 3, 0), 0.95, 2 + 2 * (3.8 - 1) / 3),
+        ((0, 0, 0, 9), 0.5, 4),  # beyond the last bound: no more is known
+        ((0, 0, 0, 0), 0.5, None),
+    ],
+)
+def test_quantiles_lie_between_their_bounds(counts, share, value):
+    found = Histogram((1, 2, 4), counts).quantile(share)
+    assert found == (None if value is None else pytest.approx(value))

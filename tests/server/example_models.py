@@ -41,8 +41,8 @@ def sum_and_difference(onnx_type: int) -> onnx.ModelProto:
     ]
     return graph(
         steps,
-        {name: (onnx_type, shape) for name in ("INPUT0", "INPUT1")},
-        {name: (onnx_type, shape) for name in ("OUTPUT0", "OUTPUT1")},
+        dict.fromkeys(("INPUT0", "INPUT1"), (onnx_type, shape)),
+        dict.fromkeys(("OUTPUT0", "OUTPUT1"), (onnx_type, shape)),
     )
 
 

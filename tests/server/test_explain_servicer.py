@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 import torch
 from onnx import helper
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.server.tiny import FLOAT, Client, graph, status_of
 
 from eyespot.exporter import export
+from eyespot.server import spans
 from eyespot.v1 import explain_pb2 as pb
+from eyespot.v1 import inference_pb2
 from eyespot.v1.tensors import encode
 
 LABELS = ["cat", "dog", "door"]
@@ -219,3 +223,26 @@ async def test_without_torch_inference_goes_on(exported, repository, serving, mo
         assert "pip install 'eyespot[explain]'" in details
         answer = await client.infer("linear", input=x)
         np.testing.assert_allclose(answer["logits"], x.reshape(2, 8) @ WEIGHTS.T, rtol=1e-5)
+
+
+async def test_calls_are_counted_and_traced(client: Client, monkeypatch):
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(spans, "_processor", lambda endpoint: SimpleSpanProcessor(exporter))
+    setting = inference_pb2.TraceSettingRequest()
+    setting.settings["trace_level"].value.append("TIMESTAMPS")
+    await client.inference.TraceSetting(setting)
+    request, _ = _request()
+    await client.explain.Explain(request)
+    assert [part async for part in client.explain.ExplainStream(request)]
+    request.method = "nix"
+    await status_of(client.explain.Explain(request))
+    asked = inference_pb2.ModelStatisticsRequest(name="linear")
+    (counted,) = (await client.inference.ModelStatistics(asked)).model_stats
+    histograms = {each.name: sum(each.counts) for each in counted.histograms}
+    assert histograms["explain_seconds"] == 2  # the one that was refused took no time
+    names = [span.name.rpartition("/")[2] for span in exporter.get_finished_spans()]
+    assert names == [
+        *("dataplane", "servicer", "explainer", "Explain"),
+        *("dataplane", "servicer", "explainer", "ExplainStream"),
+        *("dataplane", "Explain"),
+    ]

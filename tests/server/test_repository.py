@@ -208,7 +208,9 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
         config="max_batch_size: 2\n"
         "dynamic_batching { max_queue_delay_microseconds: 1 }\n"
         "optimization { graph { level: 1 } priority: PRIORITY_MAX }\n"
-        "instance_group { count: 1 kind: KIND_CPU passive: true }",
+        "instance_group { count: 1 kind: KIND_CPU passive: true }\n"
+        'parameters { key: "gpu_mem_limit" value { string_value: "9" } }'
+        'parameters { key: "of_a_caller" value { string_value: "9" } }',
     )
     with caplog.at_level(logging.WARNING, "eyespot.server"):
         async with serving():
@@ -216,7 +218,7 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert record.getMessage() == (
         "model net: config.pbtxt sets what Eyespot does not honour: "
-        "instance_group.passive, optimization.priority"
+        "instance_group.passive, optimization.priority, parameters.gpu_mem_limit"
     )
 
 

@@ -1,18 +1,24 @@
 """Which requests leave a trace, and the spans that they leave."""
 
 import asyncio
+import itertools
 import sys
+import threading
 from concurrent import futures
 
 import grpc
 import numpy as np
 import pytest
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from tests.server.tiny import BATCHING, affine, infer_request, status_of
 
+from eyespot.client import AsyncClient
+from eyespot.client import Client as BlockingClient
 from eyespot.server import spans
 from eyespot.server.app import Server
 from eyespot.server.config import ServerConfig
@@ -66,7 +72,7 @@ async def test_a_request_leaves_its_stops_in_order(repository, serving, exported
     assert [s.name for s in stops] == ["dataplane", "servicer", "batcher", "session", "batch"]
     assert stops[3].attributes["batch_rows"] == 1
     assert stops[0].start_time == whole.start_time
-    for before, after in zip(stops, stops[1:], strict=False):
+    for before, after in itertools.pairwise(stops):
         assert before.end_time == after.start_time
         assert after.parent.span_id == whole.context.span_id
     assert stops[-1].end_time <= whole.end_time
@@ -175,6 +181,45 @@ async def test_without_the_extra_nothing_is_traced_and_it_is_told(repository, se
     with pytest.raises(StartError, match=r"pip install 'eyespot\[tracing\]'"):
         await server.start()
     await server.stop()
+
+
+async def test_a_client_that_traces_is_the_parent(repository, serving, exported, monkeypatch):
+    repository.add("net", affine())
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+
+    def blocking(address):
+        with BlockingClient(address) as client:
+            client.infer("net", ROW)
+
+    async with serving(trace_endpoint="http://nowhere:1", trace_rate=1000) as (server, _):
+        await asyncio.to_thread(blocking, server.address)
+        async with AsyncClient(server.address) as client:
+            await client.infer("net", ROW)
+    spans_by_name = {}
+    for span in exported.get_finished_spans():
+        spans_by_name.setdefault(span.name, []).append(span)
+    asked = spans_by_name["client/ModelInfer"]
+    answered = spans_by_name["inference.GRPCInferenceService/ModelInfer"]
+    assert len(asked) == len(answered) == 2
+    for client_span, server_span in zip(asked, answered, strict=True):
+        assert client_span.kind is SpanKind.CLIENT
+        assert server_span.parent.span_id == client_span.context.span_id
+        assert server_span.context.trace_id == client_span.context.trace_id
+
+
+async def test_a_collector_that_is_gone_does_not_hold_up_the_end(monkeypatch):
+    stuck = threading.Event()
+
+    class Stuck(InMemorySpanExporter):
+        def shutdown(self):
+            stuck.wait(60)
+
+    monkeypatch.setattr(spans, "_processor", lambda endpoint: SimpleSpanProcessor(Stuck()))
+    monkeypatch.setattr(spans, "_CLOSE_SECONDS", 0.01)
+    spans.SpanWriter("", "eyespot").close()
+    stuck.set()
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from onnx import TensorProto
+from tests.server.example_models import write_repository
 from tests.server.tiny import BATCHING, affine, identity
 
 SCRIPT = """
@@ -75,14 +76,165 @@ print("all calls did what they should")
 """
 
 
+# What the example programs of Triton's client do, in our words.
+EXAMPLES = """
+import asyncio
+import sys
+import threading
+import numpy as np
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
+
+ADDRESS = sys.argv[1]
+FIRST, SECOND = np.arange(16, dtype=np.int32)[None], np.ones((1, 16), np.int32)
+
+
+def inputs_of(datatype="INT32", first=FIRST, second=SECOND):
+    made = []
+    for name, array in (("INPUT0", first), ("INPUT1", second)):
+        made.append(triton.InferInput(name, array.shape, datatype))
+        made[-1].set_data_from_numpy(array)
+    return made
+
+
+def check(result):
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), FIRST + SECOND)
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), FIRST - SECOND)
+
+
+def refused(call, *texts):
+    try:
+        call()
+    except InferenceServerException as error:
+        assert all(text in error.message() for text in texts), error
+    else:
+        raise AssertionError(texts)
+
+
+client = triton.InferenceServerClient(ADDRESS)
+assert client.is_server_live(headers={"test": "1"}) and client.is_model_ready("simple")
+assert client.get_server_metadata().name == "triton"
+refused(lambda: client.get_model_metadata("wrong"), "Request for unknown model")
+check(client.infer("simple", inputs_of(), headers={"test": "1"}))
+for algorithm in ("gzip", "deflate"):
+    check(client.infer("simple", inputs_of(), compression_algorithm=algorithm))
+check(client.infer("simple", inputs_of(), timeout=60_000_000, priority=1, client_timeout=60))
+
+done, answers = threading.Event(), []
+def called_back(result, error):
+    answers.append((result, error))
+    done.set()
+client.async_infer("simple", inputs_of(), called_back)
+assert done.wait(60) and answers[0][1] is None
+check(answers[0][0])
+
+for options in (
+    {"keepalive_options": triton.KeepAliveOptions(keepalive_time_ms=2**31 - 1)},
+    {"channel_args": [("grpc.max_send_message_length", 2**20), ("grpc.dns_enable_srv_queries", 1)]},
+):
+    with triton.InferenceServerClient(ADDRESS, **options) as other:
+        check(other.infer("simple", inputs_of()))
+
+texts = [np.vectorize(lambda n: str(n).encode(), [object])(a) for a in (FIRST, SECOND)]
+found = client.infer("simple_string", inputs_of("BYTES", *texts)).as_numpy("OUTPUT1")
+assert found.tolist() == [[str(n).encode() for n in range(-1, 15)]]
+for raw in (np.array([[b"he\\0llo"] * 3], object), np.array([[b"\\0\\1\\2\\3"]], np.bytes_)):
+    given = triton.InferInput("INPUT0", raw.shape, "BYTES")
+    given.set_data_from_numpy(raw)
+    found = client.infer("simple_identity", [given]).as_numpy("OUTPUT0")
+    assert found.tolist() == raw.tolist(), found
+
+request = service_pb2.ModelInferRequest(model_name="simple_int8")
+for name, values in (("INPUT0", range(16)), ("INPUT1", [1] * 16)):
+    tensor = request.inputs.add(name=name, datatype="INT8", shape=[1, 16])
+    tensor.contents.int_contents.extend(values)
+stub = client._client_stub
+raw = stub.ModelInfer(request).raw_output_contents
+assert np.frombuffer(raw[0], np.int8).tolist() == list(range(1, 17))
+for change, text in (
+    (lambda: request.raw_input_contents.append(b"1234"),
+     "contents field must not be specified when using raw_input_contents for 'INPUT0' for model"),
+    (lambda: setattr(request, "model_version", "newest"),
+     "failed to get model version from specified version string 'newest'"),
+):
+    change()
+    try:
+        stub.ModelInfer(request)
+    except Exception as error:
+        assert text in str(error), error
+    else:
+        raise AssertionError(text)
+
+picture = triton.InferInput("input", (1, 299, 299, 3), "FP32")
+picture.set_data_from_numpy(np.ones((1, 299, 299, 3), np.float32))
+wanted = triton.InferRequestedOutput("InceptionV3/Predictions/Softmax", class_count=3)
+best = client.infer("inception_graphdef", [picture], outputs=[wanted])
+for text in best.as_numpy("InceptionV3/Predictions/Softmax")[0]:
+    score, index, label = text.decode().split(":")
+    assert label == f"class {index}"
+
+client.unregister_system_shared_memory()
+client.unregister_cuda_shared_memory()
+assert len(client.get_model_repository_index().models) == 8
+refused(lambda: client.load_model("simple", config='"max_batch_size": 16'), "failed to load")
+client.load_model("simple", config='{"max_batch_size": "16"}')
+assert client.get_model_config("simple").config.max_batch_size == 16
+client.unload_model("simple")
+assert not client.is_model_ready("simple")
+refused(lambda: client.load_model("wrong"), "failed to load")
+client.load_model("simple")
+
+settings = client.update_log_settings({"log_verbose_level": 1, "log_format": "json"}, as_json=True)
+assert settings["settings"]["log_verbose_level"]["uint32_param"] == 1, settings
+assert client.get_log_settings(as_json=True) == settings
+client.update_log_settings({"log_verbose_level": 0})
+settings = client.update_trace_settings("simple", {"trace_rate": "7", "trace_level": ["OFF"]})
+assert list(settings.settings["trace_rate"].value) == ["7"]
+client.update_trace_settings("simple", {"trace_rate": None})
+assert list(client.get_trace_settings("simple").settings["trace_rate"].value) == ["1"]
+
+
+async def asynchronously():
+    async with triton_aio.InferenceServerClient(ADDRESS) as client:
+        assert await client.is_server_ready()
+        check(await client.infer("simple", inputs_of()))
+
+        async def requests():
+            for number in range(3):
+                yield {"model_name": "simple", "inputs": inputs_of(), "request_id": str(number)}
+
+        ids = []
+        async for result, error in client.stream_infer(requests()):
+            assert error is None, error
+            check(result)
+            ids.append(result.get_response().id)
+        assert ids == ["0", "1", "2"]
+
+
+asyncio.run(asynchronously())
+print("all calls did what they should")
+"""
+
+
+async def _run(script, address):
+    ended = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script, address], capture_output=True, text=True
+    )
+    assert ended.stdout == "all calls did what they should\n", ended.stderr
+
+
 async def test_tritonclient_makes_its_calls_unchanged(repository, serving):
     repository.add("net", affine(), config=BATCHING.format(rows=8, options=""))
     repository.add("text", identity(TensorProto.STRING, ["batch", 2]))
     async with serving() as (server, _):
-        ended = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", SCRIPT, server.address],
-            capture_output=True,
-            text=True,
-        )
-    assert ended.stdout == "all calls did what they should\n", ended.stderr
+        await _run(SCRIPT, server.address)
+
+
+async def test_what_the_example_programs_do(repository, serving):
+    write_repository(repository.path)
+    async with serving(
+        server_id="triton", shared_memory=True, model_control_mode="explicit", load_model="*"
+    ) as (server, _):
+        await _run(EXAMPLES, server.address)

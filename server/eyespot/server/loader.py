@@ -32,6 +32,7 @@ from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
     fingerprint,
+    model_names,
     scan,
     scan_model,
     suggest_repository,
@@ -166,9 +167,8 @@ class Loader:
         """Names the models of the repository that nobody has asked for yet."""
         if self._settings.model_control_mode != "explicit":
             return []  # all are known
-        found = await self._in_thread(partial(scan, self._settings.repository))
-        known = {entry.model_name for entry in self._dataplane.index()}
-        return sorted({each.model_name for each in found} - known)
+        names = await self._in_thread(partial(model_names, self._settings.repository))
+        return sorted(names - {entry.model_name for entry in self._dataplane.index()})
 
     async def unload(self, name: str) -> None:
         """Takes a model out; what it has admitted is answered.

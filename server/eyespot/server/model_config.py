@@ -53,7 +53,18 @@ _HONOURED = frozenset(
         "optimization.graph.level",
         "default_model_filename",
         "model_warmup",
-        "parameters",
+    }
+)
+# Keys of `parameters` that Triton's ONNX Runtime backend knows and Eyespot does not.
+_UNHONOURED_PARAMETERS = frozenset(
+    {
+        "arena_extend_strategy",
+        "cudnn_conv_algo_search",
+        "do_copy_in_default_stream",
+        "gpu_mem_limit",
+        "memory.enable_memory_arena_shrinkage",
+        "session.disable_prepacking",
+        "session.use_device_allocator_for_initializers",
     }
 )
 # Served without these, a model would answer something else than its configuration says.
@@ -252,6 +263,9 @@ def _unhonoured(message: Message, prefix: str = "") -> Iterator[str]:
     """Dotted names of the set fields that have no effect here."""
     for descriptor, value in message.ListFields():
         path = prefix + descriptor.name
+        if path == "parameters":
+            yield from (f"{path}.{key}" for key in _UNHONOURED_PARAMETERS & set(value))
+            continue
         if path in _HONOURED:
             continue
         if any(known.startswith(path + ".") for known in _HONOURED | _REFUSED):

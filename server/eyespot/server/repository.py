@@ -93,6 +93,13 @@ def scan_model(
     return _scan_folder(folder, config)
 
 
+def model_names(repository: Path) -> set[str]:
+    """Names the models of the repository, whether or not they can be served."""
+    with contextlib.suppress(OSError):
+        return {folder.name for folder in _subfolders(repository) if _is_model(folder)}
+    return set()  # it changes under our eyes
+
+
 def write_files(repository: Path, name: str, files: Mapping[str, bytes]) -> None:
     """Writes the files of one model, by their paths in its folder.
 

@@ -4,6 +4,7 @@ Imported when the first trace is wanted and not before. A trace is gathered as n
 its request is answered, and becomes spans at the end.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-_MOST_FLUSH_MILLIS = 2000
+_CLOSE_SECONDS = 2.0
 _Stop = tuple[str, int, int, dict[str, Any]]
 
 
@@ -31,7 +32,9 @@ class SpanWriter:
 
     def __init__(self, endpoint: str, service_name: str) -> None:
         named = Resource({"service.name": service_name})
-        self._provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
+        self._provider = TracerProvider(
+            resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
+        )
         self._provider.add_span_processor(_processor(endpoint))
         self._tracer = self._provider.get_tracer("eyespot.server")
 
@@ -46,9 +49,11 @@ class SpanWriter:
         return RequestTrace(self._tracer, parent, service, method)
 
     def close(self) -> None:
-        """Sends what is left, if the collector takes it soon."""
-        self._provider.force_flush(_MOST_FLUSH_MILLIS)
-        self._provider.shutdown()
+        """Sends what is left, if the collector takes it soon; blocks no longer than that."""
+        # The library itself would ask a collector that is gone again and again.
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
 
 class RequestTrace:

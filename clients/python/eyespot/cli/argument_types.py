@@ -16,6 +16,14 @@ def seed(text: str) -> int:
     return _whole_number(text, minimum=0)
 
 
+def positive_seconds(text: str) -> float:
+    """Read a time that is more than none."""
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"must be positive, found {text}")
+    return seconds
+
+
 def _whole_number(text: str, *, minimum: int) -> int:
     try:
         number = int(text)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from eyespot.cli.argument_types import positive_seconds
 from eyespot.cli.errors import FAILURE, UNREACHABLE, CommandError
 from eyespot.client import (
     Client,
@@ -31,7 +32,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive_seconds,
         default=60.0,
         help="time for each answer, and for a model that is being loaded (default 60)",
     )
@@ -129,10 +130,3 @@ def _server(text: str) -> str:
         return server_address(text)
     except ClientError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, found {text}")
-    return seconds

@@ -54,6 +54,7 @@ SUBCOMMANDS = {
     "status": Subcommand(
         "eyespot.cli.status",
         "show what a server serves, and how it does",
+        "watch",
         epilog="The exit code is 1 unless the server and every model are ready.",
     ),
     "infer": Subcommand("eyespot.cli.infer", "classify pictures"),
@@ -83,6 +84,7 @@ _THIRD_PARTY = frozenset(
         "onnx",
         "onnxruntime",
         "onnxscript",
+        "rich",
         "safetensors",
         "sklearn",
         "torch",
@@ -101,10 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell_error(str(error))
         return error.exit_code
     except ModuleNotFoundError as error:
-        if name is None or error.name not in _THIRD_PARTY:
+        missing = (error.name or "").partition(".")[0]
+        if name is None or missing not in _THIRD_PARTY:
             raise
         tell_error(
-            f"`eyespot {name}` needs {error.name}, which is not installed: "
+            f"`eyespot {name}` needs {missing}, which is not installed: "
             f"pip install 'eyespot[{SUBCOMMANDS[name].extra}]'"
         )
         return FAILURE

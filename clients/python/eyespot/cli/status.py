@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
+from eyespot.cli.argument_types import positive_seconds
 from eyespot.cli.connection import add_server_arguments, connected
-from eyespot.cli.errors import FAILURE, OK
+from eyespot.cli.errors import FAILURE, OK, UsageError
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.client import ModelStatistics, ModelStatus
 
@@ -14,10 +16,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_server_arguments(parser)
     add_json_argument(parser)
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=positive_seconds,
+        const=2.0,
+        help="show a live table of rates, latencies, batches and queues, drawn anew every so many "
+        "seconds (default 2), until Ctrl-C",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Show the models; the exit code is 1 unless the server and all of them are ready."""
+    if options.watch is not None:
+        return _watch(options)
     with connected(options, retries=0) as client:
         server = client.server_metadata()
         is_ready = client.server_ready()
@@ -43,6 +56,16 @@ def run(options: argparse.Namespace) -> int:
     return (
         OK if is_ready and all(model.is_ready or not model.state for model in models) else FAILURE
     )
+
+
+def _watch(options: argparse.Namespace) -> int:
+    if options.json:
+        raise UsageError("--watch draws a table for people; for machines there are the metrics")
+    from eyespot.cli.watch import watch
+
+    with connected(options, retries=0) as client, suppress(KeyboardInterrupt):
+        watch(client, title=options.server, seconds=options.watch)
+    return OK
 
 
 def _report(model: ModelStatus, counted: ModelStatistics | None) -> dict[str, object]:

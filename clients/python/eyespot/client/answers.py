@@ -12,6 +12,7 @@ from eyespot.client.errors import AnswerError, ClientError
 from eyespot.client.values import (
     Classification,
     Duration,
+    Histogram,
     InferResult,
     MethodDescription,
     ModelConfig,
@@ -192,6 +193,11 @@ def read_statistics(response: inference_pb2.ModelStatisticsResponse) -> list[Mod
             batch_counts={
                 batch.batch_size: batch.compute_infer.count for batch in model.batch_stats
             },
+            histograms={
+                each.name: Histogram(tuple(each.bounds), tuple(each.counts))
+                for each in model.histograms
+            },
+            pending_request_count=model.pending_request_count,
         )
         for model in response.model_stats
     ]

@@ -24,6 +24,7 @@ from eyespot.client.pictures import Images
 from eyespot.client.requests import Target
 from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
+from eyespot.client.spans import calling
 from eyespot.client.steps import (
     Call,
     Outcome,
@@ -325,7 +326,8 @@ class AsyncClient:
             if self._is_closed:
                 raise closed_error(self)
             try:
-                return await self._stubs.start(step)
+                with calling(step.method) as metadata:
+                    return await self._stubs.start(step, metadata)
             except grpc.RpcError as error:
                 raise server_error(error) from error
         return await asyncio.to_thread(step.function)

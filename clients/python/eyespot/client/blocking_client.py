@@ -23,6 +23,7 @@ from eyespot.client.pictures import Images
 from eyespot.client.requests import Target
 from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
+from eyespot.client.spans import calling
 from eyespot.client.steps import (
     Call,
     Outcome,
@@ -368,7 +369,8 @@ class Client:
             if self._is_closed:
                 raise closed_error(self)
             try:
-                return self._stubs.start(step)
+                with calling(step.method) as metadata:
+                    return self._stubs.start(step, metadata)
             except grpc.RpcError as error:
                 raise server_error(error) from error
         return step.function()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
 from eyespot.client.errors import ClientError
+from eyespot.client.spans import Metadata
 from eyespot.client.steps import Call
 from eyespot.v1.services import ExplainStub, InferenceStub
 
@@ -53,12 +53,14 @@ class Stubs:
     def __init__(
         self,
         channel: grpc.Channel | grpc.aio.Channel,
-        metadata: Sequence[tuple[str, str]] | None = None,
+        metadata: Metadata = (),
     ) -> None:
         self._metadata = metadata
         inference, explain = InferenceStub(channel), ExplainStub(channel)
         self._calls = {**vars(inference), **vars(explain)}  # no name is in both
 
-    def start(self, call: Call) -> Any:
+    def start(self, call: Call, metadata: Metadata) -> Any:
         """Send a call: the answer itself, or on an asyncio channel its awaitable."""
-        return self._calls[call.method](call.request, timeout=call.timeout, metadata=self._metadata)
+        start = self._calls[call.method]
+        told = (*self._metadata, *metadata)
+        return start(call.request, timeout=call.timeout, metadata=told or None)

@@ -40,9 +40,9 @@ class Security:
             raise ClientError("a token is printable ASCII text, without a line break at its end")
 
     @property
-    def metadata(self) -> tuple[tuple[str, str], ...] | None:
+    def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
-        return None if not self.token else (("authorization", f"Bearer {self.token}"),)
+        return () if not self.token else (("authorization", f"Bearer {self.token}"),)
 
     def open_channel(self, module: Any, address: str, *, options: Any) -> Any:
         """Open a channel of `grpc` or of `grpc.aio`.

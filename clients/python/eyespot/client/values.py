@@ -128,6 +128,39 @@ class Duration:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How often a value fell below each bound and above the one before.
+
+    Attributes:
+        bounds: Ascending.
+        counts: One for each bound, and one for what is beyond the last.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def since(self, earlier: Histogram) -> Histogram:
+        """What was counted after an earlier look."""
+        counts = zip(self.counts, earlier.counts, strict=True)
+        return Histogram(self.bounds, tuple(now - before for now, before in counts))
+
+    def quantile(self, share: float) -> float | None:
+        """The value that so large a share stays below; None when nothing was counted.
+
+        Between two bounds values are taken to lie evenly, the first from 0 on; beyond the last
+        bound nothing is known but that bound.
+        """
+        rank, below, start = share * sum(self.counts), 0, 0.0
+        if not any(self.counts):
+            return None
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            if count and below + count >= rank:
+                return start + (bound - start) * (rank - below) / count
+            below, start = below + count, bound
+        return self.bounds[-1]
+
+
+@dataclass(frozen=True)
 class ModelStatistics:
     """Counters of one model version since it was loaded.
 
@@ -135,6 +168,8 @@ class ModelStatistics:
         inference_count: Rows.
         execution_count: Batches.
         batch_counts: How many batches had this many rows.
+        histograms: By name, such as "request_seconds"; servers other than ours tell none.
+        pending_request_count: Requests that wait now.
     """
 
     name: str
@@ -146,6 +181,8 @@ class ModelStatistics:
     queue: Duration
     compute_infer: Duration
     batch_counts: Mapping[int, int]
+    histograms: Mapping[str, Histogram] = field(default_factory=dict, repr=False)
+    pending_request_count: int = 0
 
     @property
     def mean_batch_size(self) -> float:
