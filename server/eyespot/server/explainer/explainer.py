@@ -27,6 +27,7 @@ from eyespot.saliency import (
     find_method,
 )
 from eyespot.server.batcher import Batcher, Clock, Outcome
+from eyespot.server.callers import current_caller
 from eyespot.server.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
@@ -247,6 +248,7 @@ class Explainer:
                 rows=min(len(job.inputs), self._max_batch_size),
                 key=job.key,
                 deadline=job.deadline,
+                caller=current_caller().identity,
             )
         except asyncio.CancelledError:
             job.caller.is_gone = True
