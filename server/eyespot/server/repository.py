@@ -27,6 +27,7 @@ from eyespot.v1.manifest import (
 )
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
+_LONGEST_NAME = 255  # bytes, of one component of a path
 _logger = logging.getLogger(__name__)
 
 
@@ -88,9 +89,15 @@ def scan_model(
         config: a ModelConfig as JSON that stands in for config.pbtxt.
     """
     folder = repository / name
-    if Path(name).name != name or name.startswith(".") or not folder.is_dir():
+    if not is_model_name(name) or not folder.is_dir():
         return []
     return _scan_folder(folder, config)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model may bear a name: that of one folder, not hidden, which can be printed."""
+    is_plain = Path(name).name == name and not name.startswith(".") and name.isprintable()
+    return is_plain and len(name.encode()) <= _LONGEST_NAME
 
 
 def model_names(repository: Path) -> set[str]:
@@ -106,7 +113,7 @@ def write_files(repository: Path, name: str, files: Mapping[str, bytes]) -> None
     Raises:
         RepositoryError: the name is no plain folder name, or the paths contradict each other.
     """
-    if Path(name).name != name or name.startswith("."):
+    if not is_model_name(name):
         raise RepositoryError(f"{name!r} is no name of a model")
     for path, content in files.items():
         place = repository / name / path
