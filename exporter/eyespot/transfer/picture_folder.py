@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from eyespot.transfer.errors import ExamplesError
 from eyespot.transfer.examples import Examples
 from eyespot.v1.manifest import sha256_of
+from eyespot.v1.picture_files import open_picture
 from eyespot.v1.preprocessing import PreprocessingRule
 
 _HELD_OUT_FOLDERS = ("val", "validation", "test")
@@ -129,9 +129,9 @@ class _Reader:
     def _read(self, path: Path) -> _Row | None:
         self._progress(self._total)
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 return _Row(path, self._rule.apply(image))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             reason = str(error).replace(str(path), "it")
             self.skipped.append(f"{self.name(path)}: {reason}")
             return None

@@ -36,6 +36,8 @@ from typing import ClassVar
 
 import grpc
 
+_LONGEST_REASON = 1000  # characters
+
 
 class ServerError(Exception):
     """Everything that the server raises on purpose."""
@@ -165,7 +167,12 @@ class InternalError(RequestError):
 
 
 class RepositoryError(ServerError):
-    """A model version cannot be loaded, and why."""
+    """A model version cannot be loaded, and why; a file that it quotes may be long."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+        )
 
 
 class StartError(ServerError):

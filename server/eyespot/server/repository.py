@@ -15,6 +15,7 @@ from pathlib import Path
 
 from eyespot.server.errors import RepositoryError, StartError
 from eyespot.server.model_config import ConfigFile, empty_config, parse_config, read_config
+from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
@@ -27,6 +28,7 @@ from eyespot.v1.manifest import (
 )
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
+_MOST_LABEL_BYTES = 8 << 20  # a hundred thousand classes with a sentence each
 _LONGEST_NAME = 255  # bytes, of one component of a path
 _logger = logging.getLogger(__name__)
 
@@ -197,8 +199,8 @@ def read_labels(model_folder: Path, label_filename: str) -> tuple[str, ...]:
     if not path.resolve().is_relative_to(model_folder.resolve()):
         raise RepositoryError(f"label_filename {label_filename!r} leaves the model's folder")
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
+        return tuple(read_bounded(path, most_bytes=_MOST_LABEL_BYTES).splitlines())
+    except (OSError, ValueError) as error:  # those of UTF-8 and of the bound too
         reason = error.strerror if isinstance(error, OSError) else error
         raise RepositoryError(f"the labels in {label_filename} cannot be read: {reason}") from error
 
