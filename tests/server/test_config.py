@@ -54,6 +54,7 @@ VALUES = {
     "repository_poll_seconds": ("2.5", 2.5),
     "load_files": ("true", True),
     "shared_memory": ("true", True),
+    "shared_memory_prefix": ("eyespot-", "eyespot-"),
     "server_id": ("triton", "triton"),
     "trace_endpoint": ("http://collector:4317", "http://collector:4317"),
     "trace_rate": ("100", 100),

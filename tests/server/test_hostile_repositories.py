@@ -1,8 +1,10 @@
 """Files of a repository that are made to harm: the model is told unavailable, and no more."""
 
 import grpc
+import numpy as np
 import pytest
-from tests.server.tiny import affine, status_of
+from onnx import helper
+from tests.server.tiny import FLOAT, affine, graph, status_of
 
 from eyespot.v1 import inference_pb2 as pb
 
@@ -76,3 +78,23 @@ async def test_a_config_that_a_call_brings(repository, serving, text):
         code, details = await status_of(client.inference.RepositoryModelLoad(request))
         assert code is grpc.StatusCode.FAILED_PRECONDITION, details
         assert (await _reason(client, "net"))[0] == "READY"  # what was served still is
+
+
+async def test_graphs_that_ask_for_code_or_for_more_memory_than_there_is(repository, serving):
+    row = {"x": (FLOAT, ["batch", 4])}, {"y": (FLOAT, ["batch", 4])}
+    foreign = helper.make_node("Anything", ["x"], ["y"], domain="com.example.evil")
+    model = graph([foreign], *row)
+    model.opset_import.append(helper.make_opsetid("com.example.evil", 1))
+    repository.add("operator", model)
+    huge = [
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"]),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    repository.add("memory", graph(huge, *row, {"size": np.int64([1 << 45])}))
+    repository.add("sound", affine())
+    async with serving() as (_, client):
+        for name, expected in (("operator", "cannot be loaded"), ("memory", "the graph fails")):
+            state, reason = await _reason(client, name)
+            assert (state, expected in reason) == ("UNAVAILABLE", True), (name, reason)
+        assert (await _reason(client, "sound"))[0] == "READY"

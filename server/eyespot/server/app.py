@@ -53,7 +53,9 @@ class Server:
         self._following: asyncio.Task[None] | None = None
         self._metrics: MetricsServer | None = None
         self._health = health.aio.HealthServicer()
-        self._shared_memory = SharedMemory(is_enabled=config.shared_memory)
+        self._shared_memory = SharedMemory(
+            is_enabled=config.shared_memory, prefix=config.shared_memory_prefix
+        )
         self._tracing = Tracing(
             config.trace_endpoint,
             TraceSettings(is_on=_wants_traces(config), rate=config.trace_rate),

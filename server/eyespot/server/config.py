@@ -142,6 +142,10 @@ class ServerConfig:
         default=False,
         metadata=_about("let calls name tensors in POSIX shared memory of this machine"),
     )
+    shared_memory_prefix: str = field(
+        default="",
+        metadata=_about("what the keys of shared memory objects begin with that calls may name"),
+    )
     metrics_port: int = field(
         default=0,
         metadata=_about(
