@@ -14,6 +14,7 @@ from eyespot.client import (
     ClientError,
     DeadlineExceededError,
     EyespotError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from eyespot.client.channel import DEFAULT_ADDRESS, server_address
@@ -73,6 +74,8 @@ def connected(options: argparse.Namespace, *, retries: int = 3) -> Iterator[Clie
                 "--timeout gives it longer",
                 exit_code=UNREACHABLE,
             ) from error
+        except UnauthenticatedError as error:
+            raise CommandError(f"{error.details}; here, EYESPOT_TOKEN holds it") from error
         except EyespotError as error:
             raise CommandError(str(error)) from error
 
