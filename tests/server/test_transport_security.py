@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from eyespot.client import AsyncClient, ClientError, UnavailableError
+from eyespot.server.callers import current_caller
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
 from eyespot.server.transport_security import CertificateFiles, server_credentials
@@ -116,3 +117,20 @@ def test_client_files_that_cannot_be_used_are_told():
 
 def test_without_files_there_is_no_tls():
     assert CertificateFiles.from_settings(None, None, None) is None
+
+
+async def test_the_name_in_a_certificate_is_the_callers(repository, serving, settings, monkeypatch):
+    repository.add("affine")
+    async with serving(**settings, tls_client_ca=CA) as (server, _):
+        seen = []
+        index = server.dataplane.index
+
+        def note():
+            seen.append(current_caller().identity)
+            return index()
+
+        monkeypatch.setattr(server.dataplane, "index", note)
+        own = {"certificate": CERTIFICATES / "camera.pem", "key": CERTIFICATES / "camera.key"}
+        async with AsyncClient(server.address, ca=CA, retries=0, **own) as client:
+            await client.repository_index()
+    assert set(seen) == {"camera"}
