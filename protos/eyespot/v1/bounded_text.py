@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Of config.pbtxt, which has some hundred bytes when we write it.
+MOST_CONFIG_BYTES = 1 << 20
+
 
 class TooLargeError(ValueError):
     """A file is larger than any that is meant can be."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -124,7 +123,7 @@ class Gate:
         """Gives a caller without a token the identity that its connection tells."""
         caller = current_caller()
         if not caller.identity:
-            enter(replace(caller, identity=self._identity(context)))
+            enter(Caller(self._identity(context), caller.rights))
 
     def _identity(self, context: Any) -> str:
         if self._knows_certificates:

@@ -18,12 +18,10 @@ from eyespot.server.errors import RepositoryError
 from eyespot.server.queueing import QueuePolicy
 from eyespot.server.session import GraphTensor
 from eyespot.v1 import model_config_pb2
-from eyespot.v1.bounded_text import read_bounded
+from eyespot.v1.bounded_text import MOST_CONFIG_BYTES, read_bounded
 from eyespot.v1.manifest import CONFIG_FILE, MODEL_FILE
 from eyespot.v1.tensors import DATATYPES, TensorError, datatype_from_config
 
-# A configuration is read by hand, too; ours have some hundred bytes.
-_MOST_BYTES = 1 << 20
 # The batch of a model whose configuration says nothing, as Triton completes it.
 _DEFAULT_MAX_BATCH_SIZE = 4
 
@@ -165,7 +163,7 @@ def read_config(folder: Path) -> ConfigFile | None:
     """
     path = folder / CONFIG_FILE
     try:
-        text = read_bounded(path, most_bytes=_MOST_BYTES)
+        text = read_bounded(path, most_bytes=MOST_CONFIG_BYTES)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # those of UTF-8 and of the bound too
@@ -186,8 +184,10 @@ def parse_config(text: str, folder_name: str) -> ConfigFile:
     Raises:
         RepositoryError: it is none, or asks for what Eyespot cannot serve.
     """
-    if len(text) > _MOST_BYTES:
-        raise RepositoryError(f"the config that was sent is larger than {_MOST_BYTES >> 10} KiB")
+    if len(text) > MOST_CONFIG_BYTES:
+        raise RepositoryError(
+            f"the config that was sent is larger than {MOST_CONFIG_BYTES >> 10} KiB"
+        )
     message = model_config_pb2.ModelConfig()
     try:
         values = json.loads(text)
