@@ -10,7 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.tiny import infer_request, read_outputs, status_of
 
 from eyespot.client import AsyncClient, PermissionDeniedError, UnauthenticatedError
+from eyespot.server.app import Server
 from eyespot.server.callers import Caller, current_caller, enter
+from eyespot.server.config import ServerConfig
+from eyespot.server.errors import StartError
 from eyespot.server.gate import _FOR_THE_KNOWN, _OPEN, _RIGHTS, Gate
 from eyespot.server.rate_limit import RateLimit
 from eyespot.v1 import inference_pb2 as pb
@@ -242,3 +245,31 @@ async def test_a_stream_is_slowed_down_and_loses_nothing():
 def test_no_call_is_in_two_lists():
     assert not _OPEN & _FOR_THE_KNOWN
     assert not (_OPEN | _FOR_THE_KNOWN) & _RIGHTS.keys()
+
+
+async def test_an_admin_port_in_use_ends_the_start_and_leaves_nothing_open(repository):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = ServerConfig(repository=repository.path, port=0, admin_port=taken.getsockname()[1])
+        server = Server(config)
+        with pytest.raises(StartError, match="the port is in use"):
+            await server.start()
+    port = server.port
+    await server.stop()
+    with socket.create_server(("127.0.0.1", port)):  # free again
+        pass
+
+
+async def test_doors_that_are_open_too_far_are_warned_of(repository, token_file, caplog):
+    for settings, warning in (
+        ({}, "--token-file or --tls-client-ca"),
+        ({"host": "127.0.0.1"}, ""),
+        ({"token_file": token_file}, "tokens go over the network as they are"),
+    ):
+        caplog.clear()
+        server = Server(
+            ServerConfig(repository=repository.path, port=0, **{"host": "0.0.0.0", **settings})
+        )
+        await server.start()
+        await server.stop()
+        warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+        assert (warning in "".join(warnings), bool(warnings)) == (True, bool(warning))
