@@ -2,7 +2,7 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-all lint types layout check bench examples protos lock setup clean
+.PHONY: demo test test-all lint types layout check bench examples protos map lock setup clean
 
 setup:
 	@.ci/setup
@@ -37,6 +37,9 @@ examples: setup ## the example programs of Triton's client, unchanged: TRITON_EX
 
 protos: setup ## regenerate the messages after a change of a .proto
 	$(python) .ci/protos
+
+map: setup ## docs/map.md and the list of rooms in the README, after files have come or gone
+	$(python) .ci/map
 
 lock: ## resolve pyproject.toml anew into dev.lock
 	.ci/lock

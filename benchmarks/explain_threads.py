@@ -29,6 +29,12 @@ from eyespot.v1.services import ExplainStub
 
 MODEL = "mobilenet_v2"
 ROW_SHAPE = (1, 3, 224, 224)
+# What is slowed down, and by which other load.
+LOADS = (
+    ("explain", "inference"),
+    ("inference p99", "explain"),
+    ("seconds per image", "explain"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument(
+        "--only",
+        choices=("1 + 1", "2 + 2", "apart"),
+        help="one arrangement: what explaining does to inference in it",
+    )
     arguments = parser.parse_args()
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -72,12 +83,8 @@ def main() -> None:
                 server, request, clients=arguments.clients, calls=arguments.calls
             )[0]
 
-        together, alone, explainer = serve(), serve("--explain", "off"), serve()
-        fighting = serve("--intra-op-num-threads", "2", "--explain-threads", "2")
         arrangements = [
-            Arrangement("1 + 1", together, together),
-            Arrangement("2 + 2", fighting, fighting),
-            Arrangement("apart", alone, explainer),
+            make() for name, make in _arrangements(serve).items() if arguments.only in (None, name)
         ]
         for arrangement in arrangements:  # the first calls allocate
             _explain_while(arrangement.explains, lambda: time.sleep(1))
@@ -86,6 +93,20 @@ def main() -> None:
             for arrangement in arrangements:
                 _measure(arrangement, infer())
         _report(arrangements)
+
+
+def _arrangements(serve: Callable[..., ServerProcess]) -> dict[str, Callable[[], Arrangement]]:
+    """Each by its name; the servers are started when it is made."""
+
+    def together(name: str, *options: str) -> Arrangement:
+        server = serve(*options)
+        return Arrangement(name, server, server)
+
+    return {
+        "1 + 1": lambda: together("1 + 1"),
+        "2 + 2": lambda: together("2 + 2", "--intra-op-num-threads", "2", "--explain-threads", "2"),
+        "apart": lambda: Arrangement("apart", serve("--explain", "off"), serve()),
+    }
 
 
 def _measure(arrangement: Arrangement, infer: Callable[[ServerProcess], Load]) -> None:
@@ -137,22 +158,23 @@ def _memory(server: ServerProcess) -> float:
 
 def _report(arrangements: list[Arrangement]) -> None:
     first, *others = arrangements
-    print(f"{MODEL}, one row per call; each figure over that of {first.name!r}, per round:")
-    for figure, values in first.figures.items():
-        cells = []
-        for other in others:
-            ratios = sorted(b / a for a, b in zip(values, other.figures[figure], strict=True))
-            cells.append(
-                f"{other.name}: {statistics.median(ratios):5.2f} "
-                f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
-            )
-        print(f"  {figure:<34} {'   '.join(cells)}")
-    print("what one load does to the other, in each arrangement:")
+    print(f"{MODEL}, one row per call; medians of each round's ratios, smallest and largest")
+    if others:
+        print(f"each figure over that of {first.name!r}:")
+        for figure, values in first.figures.items():
+            cells = [f"{other.name}: {_spread(other.figures[figure], values)}" for other in others]
+            print(f"  {figure:<34} {'   '.join(cells)}")
+    print("what one load does to the other:")
     for arrangement in arrangements:
-        figures = {name: statistics.median(v) for name, v in arrangement.figures.items()}
-        slower = figures["explain, under inference"] / figures["explain, no inference"]
-        tail = figures["inference p99, under explain"] / figures["inference p99, no explain"]
-        print(f"  {arrangement.name}: explain x {slower:.2f}, inference p99 x {tail:.2f}")
+        figures = arrangement.figures
+        for what, load in LOADS:
+            ratios = _spread(figures[f"{what}, under {load}"], figures[f"{what}, no {load}"])
+            print(f"  {arrangement.name}: {what} under {load} x {ratios}")
+
+
+def _spread(over: list[float], under: list[float]) -> str:
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return f"{statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

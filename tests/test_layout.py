@@ -71,20 +71,31 @@ def test_an_import_does_not_drag_in(module, absent):
     assert ran.stdout.split() == []
 
 
-def test_the_map_of_the_readme_equals_the_tree():
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"<!-- map -->\n```\n(.*?)```", readme, re.DOTALL)
-    assert block is not None, "README.md has no map"
-    mapped = _paths_of(block.group(1).splitlines())
-    rooms = {
-        str(package.parent.relative_to(ROOT))
-        for leaf in LEAVES
-        for package in leaf.rglob("__init__.py")
-    }
+ROOMS = {
+    str(package.parent.relative_to(ROOT))
+    for leaf in LEAVES
+    for package in leaf.rglob("__init__.py")
+}
+
+
+def _block(file, heading):
+    """The first code block behind a heading."""
+    block = re.search(rf"{heading}\n.*?```\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
+    assert block is not None, f"{file} has no map"
+    return block.group(1).splitlines()
+
+
+def test_the_rooms_of_the_readme_are_those_of_the_tree():
+    named = [line.split()[0].rstrip("/") for line in _block("README.md", "## What is where")]
+    assert sorted(named) == sorted(ROOMS)
+
+
+def test_the_map_equals_the_tree():
+    mapped = _paths_of(_block("docs/map.md", "# The map"))
     in_tree = {
         str(path)
         for path in tracked_files()
-        if str(path.parent) in rooms
+        if str(path.parent) in ROOMS
         and path.suffix in {".py", ".proto"}
         and not path.stem.endswith("_pb2")
         and path.stem not in {"__init__", "__main__"}

@@ -242,6 +242,49 @@ def test_pictures_of_one_name_get_two_drawings(run, address, pictures, tmp_path)
     assert names == ["green-saliency-2.png", "green-saliency.png"]
 
 
+def test_explain_draws_as_it_is_told(run, address, pictures, tmp_path, servicer):
+    words = ["explain", pictures / "green.png", "--server", address, "--model", "colors"]
+    plain = run(*words, "--output", tmp_path / "plain")
+    assert plain.code == 0
+    told = run(
+        *words, "--output", tmp_path / "told", "--sign", "signed", "--clip", "90", "--smooth", "1.5"
+    )
+    assert told.code == 0
+    sent = [r.channel_reduction for r in servicer.requests if hasattr(r, "channel_reduction")]
+    # A sign needs channels that were not reduced to their magnitudes.
+    assert sent == [explain_pb2.CHANNEL_REDUCTION_MAX, explain_pb2.CHANNEL_REDUCTION_NONE]
+    drawings = [tmp_path / each / "green-saliency.png" for each in ("plain", "told")]
+    assert drawings[0].read_bytes() != drawings[1].read_bytes()
+    for wrong in (["--clip", "0"], ["--smooth", "-1"], ["--sign", "both"]):
+        assert run(*words, "--output", tmp_path, *wrong).code == 2
+
+
+def test_explain_tells_how_far_it_has_come(run, address, pictures, tmp_path, servicer, monkeypatch):
+    told = []
+    monkeypatch.setattr("eyespot.cli.progress.Share.reach", lambda _, share: told.append(share))
+    ran = run(
+        "explain", pictures / "green.png", pictures / "blue.png", "--server", address,
+        "--model", "colors", "--output", tmp_path, "--progress", "--json",
+    )  # fmt: skip
+    assert ran.code == 0
+    assert told == [0.5, 1.0]
+    assert len(ran.json["images"]) == 2
+
+
+def test_explain_by_likeness(run, address, pictures, tmp_path, servicer):
+    words = ["explain", pictures / "green.png", "--server", address, "--model", "scene"]
+    words += ["--output", tmp_path, "--like"]
+    ran = run(*words, pictures / "blue.png")
+    assert ran.code == 0
+    assert "likeness to blue.png, cosine similarity" in ran.out
+    assert list(servicer.requests[-1].targets[0].embedding) == [0, 0, 2]
+    ran = run(*words, pictures / "torn.png")
+    assert (ran.code, len(ran.err.splitlines())) == (1, 1)
+    assert "torn.png cannot be read" in ran.err
+    assert run(*words, pictures / "blue.png", "--against", "1").code == 2
+    assert run(*words, pictures / "blue.png", "--target", "1").code == 2
+
+
 def test_status_tells_states_reasons_and_counts(run, address):
     ran = run("status", "--server", address)
     assert ran.code == 1  # one model is torn

@@ -4,7 +4,7 @@ import pytest
 
 from eyespot.cli.errors import CommandError, telling
 from eyespot.cli.output import counted, print_facts, print_json, print_table
-from eyespot.cli.progress import Counter
+from eyespot.cli.progress import Counter, Share
 from eyespot.client import Duration
 
 
@@ -51,3 +51,11 @@ def test_counts_are_told_every_two_seconds():
         now[0] = moment
         counter.add(10)
     assert told == ["20 of 100 pictures", "40 of 100 pictures"]
+
+
+def test_a_share_is_told_from_time_to_time():
+    now, told = [0.0], []
+    share = Share(told.append, "rise of 1 picture", clock=lambda: now[0])
+    for now[0], reached in ((0.4, 0.1), (2.1, 0.25), (3.8, 0.5), (4.4, 1.0)):
+        share.reach(reached)
+    assert told == ["rise of 1 picture: 25%", "rise of 1 picture: 100%"]

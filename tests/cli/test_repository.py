@@ -92,7 +92,7 @@ def test_inspect_of_a_repository_names_its_models(run, repository):
     ran = run("inspect", repository)
     assert ran.code == 1
     assert ran.err == (
-        f"eyespot: error: {repository} is a repository; inspect one of its models: letters\n"
+        f"eyespot: error: {repository} is a repository; name one of its models: letters\n"
     )
 
 

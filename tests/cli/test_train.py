@@ -66,7 +66,7 @@ def test_a_folder_of_pictures_is_learnt_and_the_next_command_told(run, tmp_path)
     words = ("resnet20", tmp_path / "sky", "--output", path, "--epochs", "2", "--channels", "1")
     ran = run("train", *words, "--input-size", "8")
     assert ran.code == 0, ran.err
-    assert "skipped day/notes.txt: cannot identify image file" in ran.err
+    assert "skipped day/notes.txt: no picture" in ran.err
     assert ran.out.splitlines()[-1] == (
         f"to serve it: eyespot export resnet20 --weights {path} --num-classes 2 --input-size 8 "
         "--channels 1 --output repository"

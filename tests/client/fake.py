@@ -51,6 +51,10 @@ class Servicer:
         self.failures = []
         self.asking_again_is_in_vain = False
         self.requests = []
+        self.png = b""
+        self.has_ended = threading.Event()
+        self.whole = threading.Event()
+        self.whole.set()
         self.hold = threading.Event()
         self.hold.set()
         self.has_typed_contents = False
@@ -166,9 +170,25 @@ class Servicer:
 
     def Explain(self, request, context):  # noqa: N802
         self._begin(request, context)
+        return self._explained(request)
+
+    def ExplainStream(self, request, context):  # noqa: N802
+        """Halves, then all; waits at `whole` between the two."""
+        context.add_callback(self.has_ended.set)
+        self._begin(request, context)
+        response = self._explained(request)
+        half = explain_pb2.ExplainResponse()
+        half.CopyFrom(response)
+        [raw] = response.raw_output_contents
+        half.raw_output_contents[0] = (np.frombuffer(raw, np.float32) / 2).tobytes()
+        yield explain_pb2.ExplainStreamResponse(progress=0.5, explain_response=half)
+        self.whole.wait()
+        yield explain_pb2.ExplainStreamResponse(progress=1.0, explain_response=response)
+
+    def _explained(self, request):
         [(_, array)] = read_inputs(request).items()
         is_reduced = request.channel_reduction != explain_pb2.CHANNEL_REDUCTION_NONE
-        axis = 3 if request.model_name == "colors" else 1
+        axis = 3 if request.model_name in ("colors", "scene") else 1
         attributions = array.astype(np.float32).repeat(request.targets_per_row, 0)
         if is_reduced:
             attributions = attributions.max(axis=axis, keepdims=True)
@@ -178,12 +198,16 @@ class Servicer:
         response.attributions.name = "attributions"
         response.attributions.datatype = "FP32"
         response.attributions.shape.extend(attributions.shape)
-        response.raw_output_contents.append(tensors.encode(attributions, "FP32"))
+        is_png = request.encoding == explain_pb2.ATTRIBUTION_ENCODING_PNG
+        if not is_png:
+            response.raw_output_contents.append(tensors.encode(attributions, "FP32"))
         targets, per_row = request.targets, request.targets_per_row
         for row in range(len(array) * per_row):
             target = targets[row if len(targets) > 1 else 0].index if targets else 2 - row % per_row
             explained = response.rows.add(target=target, label=LABELS[target], score=1.5)
             explained.reports["steps"] = 3.0
+            if is_png:  # black is -1 and white 1, whatever was asked about
+                explained.png, explained.minimum, explained.maximum = self.png, -1.0, 1.0
         return response
 
     def ListMethods(self, request, context):  # noqa: N802
@@ -216,6 +240,7 @@ def serving(servicer):
         yield f"127.0.0.1:{port}"
     finally:
         servicer.hold.set()
+        servicer.whole.set()
         server.stop(None).wait()
 
 
@@ -250,6 +275,16 @@ class _Awaiting:
 
     async def _make(self, address, settings):
         return AsyncClient(address, **settings)
+
+    def explain_stream(self, *args, **kwargs):
+        stream = self._client.explain_stream(*args, **kwargs)
+        try:
+            while True:
+                yield self._runner.run(anext(stream))
+        except StopAsyncIteration:
+            pass
+        finally:
+            self._runner.run(stream.aclose())
 
     def __getattr__(self, name):
         method = getattr(self._client, name)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eyespot.client import ClientError, Explanation, PictureError, color_maps
-from eyespot.client.contact_sheet import draw_contact_sheet
+from eyespot.client.contact_sheet import draw_contact_sheet, draw_legend
 from eyespot.v1.preprocessing import PreprocessingRule
 
 
@@ -99,3 +99,11 @@ def test_what_cannot_be_drawn_is_named(explanations, captions, columns):
 def test_a_model_without_pixels_has_no_sheet():
     with pytest.raises(PictureError, match="does not take pixels"):
         draw_contact_sheet([explanation().__class__(**{**vars(explanation()), "pixels": None})])
+
+
+def test_maps_of_magnitudes_beside_signed_ones_have_a_scale_each():
+    plain, signed = explanation(), explanation(sign=-1)
+    one, other, both = (draw_legend(each) for each in ([plain, plain], [signed], [signed, plain]))
+    assert one.height == other.height == both.height - 20
+    np.testing.assert_array_equal(np.asarray(both)[:20, : one.width], np.asarray(one)[:20])
+    np.testing.assert_array_equal(np.asarray(both)[20:40, : other.width], np.asarray(other)[:20])

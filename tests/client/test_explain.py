@@ -1,7 +1,11 @@
+import io
+
+import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
-from eyespot.client import AnswerError, ClientError, ExplainTarget
+from eyespot.client import AnswerError, ClientError, ExplainTarget, InvalidArgumentError
 from eyespot.client.answers import read_attributions
 from eyespot.v1 import explain_pb2
 
@@ -147,3 +151,70 @@ def test_what_has_no_channels_is_not_reduced(client, servicer):
     assert servicer.of(explain_pb2.ExplainRequest)[-1].channel_reduction == (
         explain_pb2.CHANNEL_REDUCTION_NONE
     )
+
+
+def test_a_stream_tells_what_is_known_by_then(client, servicer, picture):
+    pictures = [picture((1, 5, 2))] * 2 + [picture((9, 0, 0))]
+    known = list(client.explain_stream("colors", pictures, method="rise"))
+    # Two requests, of two pictures and of one, each in two halves.
+    assert [each.progress for each in known] == pytest.approx([1 / 3, 2 / 3, 5 / 6, 1])
+    assert [len(each.explanations) for each in known] == [2, 2, 3, 3]
+    strongest = [[map_.attributions.max() for map_ in each.explanations] for each in known]
+    assert strongest == [[2.5, 2.5], [5, 5], [5, 5, 4.5], [5, 5, 9]]
+    assert known[-1].explanations[2].pixels.tolist() == [[[9, 0, 0]] * 2] * 2
+    assert repr(known[0]) == "ExplainProgress(33%, 2 explanations)"
+    requests = servicer.of(explain_pb2.ExplainRequest)
+    assert [request.method for request in requests] == ["rise", "rise"]
+
+
+def test_a_stream_that_is_left_is_cancelled(client, servicer, picture):
+    stream = client.explain_stream("colors", [picture("red")] * 3)
+    servicer.whole.clear()  # the server does not end by itself
+    assert next(stream).progress == pytest.approx(1 / 3)
+    assert not servicer.has_ended.is_set()
+    stream.close()
+    assert servicer.has_ended.wait(10)
+    assert len(servicer.of(explain_pb2.ExplainRequest)) == 1  # the third picture is not sent
+
+
+def test_a_stream_fails_as_a_call_does(client, servicer, picture, time):
+    servicer.failures = []
+    list(client.explain_stream("colors", picture("red")))
+    servicer.failures = [grpc.StatusCode.UNAVAILABLE]
+    assert [each.progress for each in client.explain_stream("colors", picture("red"))] == [0.5, 1]
+    assert len(time.pauses) == 1
+    servicer.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    with pytest.raises(InvalidArgumentError, match="on purpose"):
+        next(client.explain_stream("colors", picture("red")))
+    with pytest.raises(ClientError, match="found 'sum'"):
+        next(client.explain_stream("colors", picture("red"), channel_reduction="sum"))
+
+
+def test_maps_may_travel_as_pngs(client, servicer, picture):
+    written = io.BytesIO()
+    Image.fromarray(np.array([[0, 255], [51, 204]], np.uint8)).save(written, "PNG")
+    servicer.png = written.getvalue()
+    [explanation] = client.explain("colors", picture("red"), encoding="png")
+    np.testing.assert_allclose(explanation.attributions, [[-1, 1], [-0.6, 0.6]], atol=1e-6)
+    [request] = servicer.of(explain_pb2.ExplainRequest)
+    assert request.encoding == explain_pb2.ATTRIBUTION_ENCODING_PNG
+    servicer.png = b"torn"
+    with pytest.raises(AnswerError, match="no PNGs of maps"):
+        client.explain("colors", picture("red"), encoding="png")
+    with pytest.raises(ClientError, match="encoding must be one of raw, png, found 'jpg'"):
+        client.explain("colors", picture("red"), encoding="jpg")
+
+
+def test_likeness_to_a_picture_is_that_to_its_vector(client, servicer, picture, tmp_path):
+    picture((3, 4, 0)).save(tmp_path / "liked.png")
+    [explanation] = client.explain("scene", picture("red"), like=tmp_path / "liked.png")
+    [request] = servicer.of(explain_pb2.ExplainRequest)
+    assert list(request.targets[0].embedding) == [3, 4, 0]  # the mean colour
+    assert explanation.title == "likeness to liked.png"
+    [other] = client.explain("scene", picture("red"), like=picture("blue"))
+    assert other.title == "likeness to the picture"
+    for wrong in ({"target": 1}, {"top_k": 2}):
+        with pytest.raises(ClientError, match="in place of a target"):
+            client.explain("scene", picture("red"), like=picture("blue"), **wrong)
+    with pytest.raises(ClientError, match="like is one picture, found 2"):
+        client.explain("scene", picture("red"), like=np.zeros((2, 2, 2, 3), np.uint8))

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from eyespot.client import Explanation, PictureError, color_maps
-from eyespot.client.overlay import flatten, scale_limit
+from eyespot.client.normalisation import Normalisation
 from eyespot.v1.preprocessing import PreprocessingRule
 
 
@@ -100,19 +100,27 @@ def test_a_large_picture_is_not_shrunk_nor_needlessly_enlarged():
     assert image.size == (400, 400)
 
 
-def test_an_outlier_does_not_drown_the_rest():
-    values = np.full(1000, 1.0)
-    values[0] = 1000.0
-    assert scale_limit(values) == 1.0
-    sparse = np.zeros(1000)
-    sparse[0] = 5.0
-    assert scale_limit(sparse) == 5.0
-    assert scale_limit(np.zeros(4)) == 1.0
-
-
-def test_of_several_channels_the_largest_magnitude_counts():
-    values = flatten(np.array([[[1, -3, 2], [0, np.nan, 0]]], np.float32))
-    assert values.tolist() == [[-3, 0]]
+def test_how_it_is_normalised_is_the_callers_choice(tmp_path):
+    values = np.array([[-2.0, 2.0], [0.0, 0.0]])
+    explanation = explain(values, pixels=WHITE, reduction="mean")
+    magnitudes = explanation.overlay(legend=False, size=2, sign="absolute")
+    full = tuple(color_maps.sequential(np.array(1.0)))
+    assert magnitudes.getpixel((0, 0)) == magnitudes.getpixel((1, 0)) == full
+    # The smoothed map is that of smoothed numbers, and so is its scale.
+    numbers = Normalisation(smooth=1.5).map_of(values.astype(np.float32))
+    expected = explain(numbers, pixels=WHITE, reduction="mean").overlay(clip=90)
+    found = explanation.overlay(clip=90, smooth=1.5)
+    width, top = (found.width - 8) // 2, 12 + 24 + 22
+    the_map = (width, top, found.width, found.height)
+    assert is_near(np.asarray(found.crop(the_map)), np.asarray(expected.crop(the_map)), tolerance=1)
+    below = (0, top + 320 + 4, width, found.height)  # the picture: what was done is told there
+    assert found.crop(below).convert("L").getextrema()[0] < 150
+    assert explanation.overlay().crop(below).convert("L").getextrema() == (255, 255)
+    explanation.save(tmp_path / "drawn.png", clip=90, smooth=1.5)
+    with Image.open(tmp_path / "drawn.png") as saved:
+        assert saved.tobytes() == found.tobytes()
+    done = Normalisation(90, "absolute", 1.5)
+    assert str(done) == "magnitudes, smoothed by 1.5 px, clipped at 90 %"
 
 
 def test_nothing_explained_is_a_picture_too():

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.e2e.conftest import processes_about, start
@@ -55,8 +56,10 @@ def test_progress_is_told_of_what_takes_long(demo):
 
 
 def test_every_command_line_is_on_the_screen(demo):
-    commands = re.findall(r"^\$ (?:\S*/)?eyespot (\w+)", demo.out, re.MULTILINE)
-    assert commands == ["train", "export", "serve", "serve", "status", "infer", "explain"]
+    commands = re.findall(r"^\$ (?:\S*/)?eyespot ([\w-]+)", demo.out, re.MULTILINE)
+    assert commands == [
+        "train", "export", "serve", "evaluate-saliency", "serve", "status", "infer", "explain",
+    ]  # fmt: skip
 
 
 def test_the_contact_sheet_has_ten_pairs_in_two_rows(demo):
@@ -66,6 +69,26 @@ def test_the_contact_sheet_has_ten_pairs_in_two_rows(demo):
         assert sheet.width == 5 * 256 + 4 * 28 + 2 * 32
         colors = sheet.convert("RGB").getcolors(maxcolors=1 << 24)
     assert len([color for _, color in colors if max(color) - min(color) > 60]) > 50
+
+
+def test_five_methods_stand_side_by_side_for_each_digit(demo):
+    with Image.open(demo.folder / "methods-sheet.png") as sheet:
+        # Under a head of 76 and the columns' 26: ten tiles of 128 pixels and their gaps.
+        tiles = np.asarray(sheet.convert("RGB"))[76 + 26 : 76 + 26 + 10 * 136, -32 - 6 * 136 : -32]
+    columns = [tiles[:, 136 * number : 136 * number + 128] for number in range(6)]
+    for number, column in enumerate(columns):
+        assert not any((column == other).all() for other in columns[:number])
+
+
+def test_faithfulness_is_measured_and_better_than_chance(demo):
+    deletion = {
+        found[0].strip(): float(found[1])
+        for found in re.findall(r"^([a-z_ ]+?)  +([\d.]+) ", demo.out, re.MULTILINE)
+    }
+    for method in ("saliency", "guided_backprop", "integrated_gradients"):
+        assert deletion[method] < deletion["random pixels"]
+    with Image.open(demo.folder / "digits-faithfulness.png") as picture:
+        assert picture.format == "PNG"
 
 
 def test_the_pictures_are_there_to_be_asked_about(demo):
@@ -78,7 +101,7 @@ def test_no_server_is_left(demo):
 
 def test_a_second_run_uses_what_is_there(demo):
     made = [
-        demo.folder / "lenet5.safetensors",
+        demo.folder / "lenet5_modern.safetensors",
         *(demo.folder / "repository" / "digits").rglob("*.*"),
     ]
     before = {path: path.stat().st_mtime_ns for path in made}
@@ -94,7 +117,7 @@ def test_a_second_run_uses_what_is_there(demo):
 def test_new_weights_are_exported_again(demo, tmp_path):
     folder = tmp_path / "demo"
     shutil.copytree(demo.folder, folder)
-    (folder / "lenet5.safetensors").unlink()
+    (folder / "lenet5_modern.safetensors").unlink()
     # One epoch: right or wrong, what is served must be what was trained just now.
     process = start("demo", "--output", folder, "--epochs", "1", cwd=tmp_path)
     out, err = process.communicate()

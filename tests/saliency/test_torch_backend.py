@@ -1,11 +1,13 @@
 """The captured program gives what the eager module gives, bit for bit."""
 
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eyespot.saliency import (
     SCORES,
@@ -191,6 +193,34 @@ def test_threads_do_not_disturb_each_other(capture):
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(found, expected)
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that compute or copy; a view does neither."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if not function.is_view:
+            self.counts[str(function)] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_gradient_costs_no_operator_more_than_it_costs_by_hand(capture):
+    backend = capture(Convolutional(), torch.zeros(2, 3, 8, 8))
+    x = noise(3, 3, 8, 8)
+    with Operators() as ours:
+        differentiate(backend, x, [0, 1, 2])
+    module = Convolutional().eval()
+    with Operators() as by_hand:
+        leaf = torch.from_numpy(x).requires_grad_()
+        logits = module(leaf)
+        begin = torch.nn.functional.one_hot(torch.tensor([0, 1, 2]), 4).float()
+        torch.autograd.grad(logits, leaf, begin)
+    assert by_hand.counts["aten.convolution_backward.default"] == 2
+    assert not ours.counts - by_hand.counts
 
 
 def test_the_number_of_threads_holds_on_the_calling_thread(save_original):

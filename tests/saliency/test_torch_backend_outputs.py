@@ -102,6 +102,16 @@ def test_a_row_that_cannot_fit_is_told_what_it_takes(capture):
         backend.gradients(pictures(height=16, width=16), Objective(Targets(np.array([0, 0]))))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    # 16 rows of ImageNet's size have 2,408,448 elements: 31 times those of 3 x 160 x 160.
+    [((3, 224, 224), 16), ((3, 448, 448), 16), ((3, 160, 160), 31), ((3, 32, 32), 64)],
+)
+def test_a_step_has_as_many_elements_whatever_the_size(capture, sizes, rows):
+    backend = capture(vgg(), torch.zeros(2, 3, 16, 16), "input")
+    assert backend.rows_at_once(sizes) == rows
+
+
 def test_rows_beyond_the_bound_go_one_after_the_other(capture):
     x = pictures(rows=5, height=16, width=16)
     objective = Objective(Targets(np.array([0, 1, 2, 3, 4])))

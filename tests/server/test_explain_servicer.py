@@ -45,7 +45,7 @@ def exported(tmp_path_factory):
 @pytest.fixture
 async def client(exported, repository, serving):
     (repository.path / "linear").symlink_to(exported / "linear")
-    async with serving() as (_, client):
+    async with serving(settings_calls=True) as (_, client):
         yield client
 
 

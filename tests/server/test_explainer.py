@@ -52,11 +52,12 @@ class LinearBackend:
         self.started = threading.Semaphore(0)
         self.batches = []
         self.fails_on = None
+        self.most = 2
 
     def rows_at_once(self, row_shape):
         if row_shape[-1] > 3:
             raise MemoryBoundError("one row takes about 9 MiB")
-        return 2
+        return self.most
 
     def scores(self, x):
         return np.einsum("bcl,kcl->bk", x, WEIGHT).astype(np.float32)
@@ -376,6 +377,11 @@ async def test_a_method_of_one_step_streams_its_answer(explainer):
     assert [progress for progress, _ in steps] == [1.0]
 
 
+async def _turns():
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
 async def _step_once(backend):
     """Let the explainer's thread take one step more, and wait until it is in the next."""
     await asyncio.to_thread(backend.started.acquire)
@@ -456,13 +462,73 @@ async def test_a_long_call_keeps_a_quick_one_waiting_for_one_step_only(backend, 
     assert backend.batches[1] == [9.0]
 
 
-async def test_calls_of_stepwise_methods_go_alone(backend, explainer):
-    alone, six = await asyncio.gather(
-        explainer.explain(call(**STEPPING)), explainer.explain(call(rows=6, **STEPPING))
+async def test_calls_that_ask_for_the_same_share_their_steps(backend, explainer):
+    backend.most = 4
+    backend.gate.clear()
+    first = asyncio.create_task(explainer.explain(call(first=1.0, **STEPPING)))
+    await _step_once(backend)
+    others = [
+        asyncio.create_task(explainer.explain(call(first=value, rows=rows, **STEPPING)))
+        for value, rows in ((2.0, 1), (3.0, 2))
+    ]
+    await _turns()
+    backend.gate.set()
+    answers = await asyncio.gather(first, *others)
+    # 6 points of each of 4 rows: 3 before there was company, then 21 as if they were one's.
+    assert [len(batch) for batch in backend.batches] == [3, 4, 4, 4, 3, 3, 3]
+    for answer, (value, rows) in zip(answers, ((1.0, 1), (2.0, 1), (3.0, 2)), strict=True):
+        alone = await explainer.explain(call(first=value, rows=rows, **STEPPING))
+        np.testing.assert_array_equal(answer.attributions, alone.attributions)
+        np.testing.assert_array_equal(answer.scores, alone.scores)
+        assert answer.reports == alone.reports
+
+
+async def test_calls_that_ask_for_other_things_do_not_share_steps(backend, explainer):
+    backend.most = 8
+    more = {"method": "integrated_gradients", "parameters": {"n_steps": 7}}
+    await asyncio.gather(explainer.explain(call(**STEPPING)), explainer.explain(call(**more)))
+    assert sorted(map(len, backend.batches)) == [6, 7]
+
+
+async def test_who_leaves_a_shared_step_takes_its_rows_along(backend, explainer):
+    backend.most = 4
+    backend.gate.clear()
+    leaving = asyncio.create_task(explainer.explain(call(first=7.0, rows=8, **STEPPING)))
+    await _step_once(backend)
+    staying = asyncio.create_task(explainer.explain(call(first=1.0, **STEPPING)))
+    await _turns()
+    leaving.cancel()
+    await _turns()
+    backend.gate.set()
+    answer = await staying
+    # The step that ran, and then those of who is left alone.
+    assert [len(batch) for batch in backend.batches] == [4, 3, 3]
+    np.testing.assert_allclose(answer.attributions, [WEIGHT[1]], rtol=1e-6)
+
+
+async def test_a_call_that_fails_in_a_shared_step_fails_alone(backend, explainer):
+    backend.most = 4
+    backend.fails_on = 0.75  # a point of the line to 1.5, with one step half way
+    halfway = {"method": "integrated_gradients", "parameters": {"n_steps": 1}}
+    answers = await asyncio.gather(
+        explainer.explain(call(first=1.5, **halfway)),
+        explainer.explain(call(first=1.0, **halfway)),
+        return_exceptions=True,
     )
-    np.testing.assert_allclose(alone.attributions, six.attributions[:1], rtol=1e-6)
-    assert all(len(batch) <= 2 for batch in backend.batches)
-    assert len(backend.batches) == 6 // 2 + 6 * 6 // 2
+    assert isinstance(answers[0], ArithmeticError)
+    np.testing.assert_allclose(answers[1].attributions, [WEIGHT[1]], rtol=1e-6)
+
+
+async def test_more_callers_than_rows_fit_take_turns(backend):
+    explainer = Explainer("tiny", backend=backend, max_queue_size=5)
+    targets = Targets(np.array([0]))
+    calls = [call(first=float(value), targets=targets, **STEPPING) for value in range(1, 6)]
+    answers = await asyncio.gather(*map(explainer.explain, calls))
+    assert max(map(len, backend.batches)) == 2
+    assert sum(map(len, backend.batches)) == 5 * 6
+    for value, answer in enumerate(answers, start=1):
+        assert answer.attributions[0, 0, 0] == pytest.approx(value)  # the first weight is 1
+    explainer.close()
 
 
 def test_a_pair_that_agrees_passes(backend):

@@ -135,6 +135,19 @@ def test_another_input_size_is_another_shape(tmp_path):
         create_model("lenet5_modern", input_size=28, weights=path)
 
 
+def test_a_layer_may_keep_its_own_weights(tmp_path):
+    own = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    kept = own[1].weight.clone()
+    other = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 9))
+    origin = load_weights(own, saved(tmp_path / "nine.pt", other.state_dict()), without="1")
+    assert torch.equal(own[0].weight, other[0].weight)
+    assert torch.equal(own[1].weight, kept)
+    assert origin.missing == origin.unexpected == ("1.weight", "1.bias")
+    wider = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2))
+    with pytest.raises(WeightsError, match=r"0\.weight is 5x4 in the file.*Give the file's own"):
+        load_weights(own, saved(tmp_path / "wider.pt", wider.state_dict()), without="1")
+
+
 def test_weights_that_do_not_fit_change_nothing(tmp_path):
     network = create_model("lenet5_modern")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -97,7 +97,9 @@ class _Name:
 
 def _draw_names(axes: Axes, names: Sequence[_Name]) -> None:
     """Write each name as near to its place as it does not cover another."""
-    axes.get_figure(root=True).canvas.draw()  # the scales are settled only now
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()  # the scales are settled only now
     written: list[Bbox] = []
     for name in names:
         coordinates = "data" if name.coordinates == "data" else axes.get_xaxis_transform()

@@ -36,6 +36,8 @@ class WeightsOrigin:
         transform_input: The network re-normalises its input inside, as it was trained to
             (torchvision's GoogLeNet); no state_dict tells this.
         training: What the header of a safetensors file tells of how they came about.
+        missing: What the file was not asked for: tensors of a head that begins afresh.
+        unexpected: What the file holds in vain: tensors of its own head.
     """
 
     source: str
@@ -43,6 +45,8 @@ class WeightsOrigin:
     published: str | None = None
     transform_input: bool = False
     training: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
 
 
 # Weak: remembering where weights came from keeps no module alive.
@@ -55,7 +59,11 @@ def weights_origin(module: nn.Module) -> WeightsOrigin | None:
 
 
 def load_weights(
-    module: nn.Module, source: str | Path, *, transform_input: bool | None = None
+    module: nn.Module,
+    source: str | Path,
+    *,
+    transform_input: bool | None = None,
+    without: str | None = None,
 ) -> WeightsOrigin:
     """Copy weights into a module, all of them or none.
 
@@ -66,6 +74,7 @@ def load_weights(
         transform_input: Whether the network is to re-normalise its input inside, as torchvision's
             GoogLeNet and Inception were trained to; if not told, only published weights, by name
             or by hash, turn it on.
+        without: Name of a layer that keeps its own weights, whatever the file has for it.
 
     Raises:
         WeightsError: They cannot be found, read or trusted, or do not fit, or the network does
@@ -77,9 +86,10 @@ def load_weights(
     state_dict = read_state_dict(path)
     if entry is not None:
         state_dict = entry.adapt_state_dict(state_dict)
-    _require_fit(module, state_dict, path.name)
+    own, unused = _parted(state_dict, without)
+    fresh = _require_fit(module, own, path.name, without)
     sha256 = sha256_of(path)
-    module.load_state_dict(state_dict, strict=False)
+    module.load_state_dict(own, strict=False)
     published = asked_for or (identify_file(entry, sha256) if entry is not None else None)
     origin = WeightsOrigin(
         source=path.name if asked_for is None else asked_for.name,
@@ -88,6 +98,8 @@ def load_weights(
         transform_input=hasattr(module, "transform_input")
         and (published is not None if transform_input is None else transform_input),
         training=read_notes(path),
+        missing=fresh,
+        unexpected=unused,
     )
     if hasattr(module, "transform_input"):
         set_transform_input(module, origin.transform_input)
@@ -137,8 +149,17 @@ def _names(entry: ModelEntry | None) -> str:
     return f", and no name of published weights; {entry.name} has {names}"
 
 
-def _require_fit(module: nn.Module, state_dict: StateDict, file_name: str) -> None:
-    own = module.state_dict()
+def _parted(state_dict: StateDict, without: str | None) -> tuple[StateDict, tuple[str, ...]]:
+    """Set the tensors of a layer apart, and name them."""
+    names = tuple(name for name in state_dict if without and name.startswith(f"{without}."))
+    return {name: value for name, value in state_dict.items() if name not in names}, names
+
+
+def _require_fit(
+    module: nn.Module, state_dict: StateDict, file_name: str, without: str | None
+) -> tuple[str, ...]:
+    """Check that a file holds all tensors but those of a layer, and name these."""
+    own, fresh = _parted(module.state_dict(), without)
     missing = [
         # Files older than PyTorch 0.4.1 do not have it, and evaluation does not use it.
         name
@@ -159,11 +180,12 @@ def _require_fit(module: nn.Module, state_dict: StateDict, file_name: str) -> No
         _listed("nearest", _nearest(own, state_dict, missing, unexpected)),
     ]
     if any(differences):
-        advice = "" if missing or unexpected else _advice(own, state_dict, set(reshaped))
+        advice = "" if missing or unexpected else _advice(own, state_dict, set(reshaped), without)
         raise WeightsError(
             f"{file_name} does not fit this network. {'. '.join(filter(None, differences))}. "
             + (advice or "Give the file's own network, num_classes, in_channels and input_size")
         )
+    return fresh
 
 
 def _nearest(
@@ -179,13 +201,13 @@ def _nearest(
     return found
 
 
-def _advice(own: StateDict, state_dict: StateDict, reshaped: set[str]) -> str:
+def _advice(own: StateDict, state_dict: StateDict, reshaped: set[str], without: str | None) -> str:
     """Say what to change where only the output layer differs, or only the input layer."""
     layers = [name for name in own if own[name].ndim > 1]
     first, last = layers[0], layers[-1]
     if any(state_dict[name].ndim != own[name].ndim for name in reshaped):
         return ""
-    if reshaped <= {last, last.removesuffix("weight") + "bias"}:
+    if without is None and reshaped <= {last, last.removesuffix("weight") + "bias"}:
         rows = state_dict[last].shape[0]
         return f"The file was trained on {rows} classes: num_classes={rows} (--num-classes {rows})"
     if reshaped == {first}:

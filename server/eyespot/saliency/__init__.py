@@ -7,7 +7,14 @@ from eyespot.saliency.attribution import (
     ParameterValue,
     Step,
 )
-from eyespot.saliency.backend import Backend, Gradients, Layer, LinearHead, Scorer
+from eyespot.saliency.backend import (
+    Backend,
+    Gradients,
+    Layer,
+    LinearHead,
+    RandomisableBackend,
+    Scorer,
+)
 from eyespot.saliency.errors import (
     ArgumentError,
     LayerError,
@@ -34,6 +41,14 @@ from eyespot.saliency.objective import (
 )
 from eyespot.saliency.original_file import check_original
 from eyespot.saliency.reduction import REDUCTIONS, check_reduction, reduce_channels
+from eyespot.saliency.refinement import (
+    Found,
+    Refinement,
+    Rows,
+    ask_each,
+    compute_together,
+)
+from eyespot.saliency.session_scorer import SessionScorer
 
 __all__ = [
     "METHODS",
@@ -43,6 +58,7 @@ __all__ = [
     "ArgumentError",
     "Attribution",
     "Backend",
+    "Found",
     "Gradients",
     "Layer",
     "LayerError",
@@ -54,9 +70,13 @@ __all__ = [
     "ParameterError",
     "ParameterSpec",
     "ParameterValue",
+    "RandomisableBackend",
     "ReductionError",
+    "Refinement",
+    "Rows",
     "SaliencyError",
     "Scorer",
+    "SessionScorer",
     "Step",
     "TargetError",
     "Targets",
@@ -64,10 +84,12 @@ __all__ = [
     "UnknownMethodError",
     "UnknownScoreError",
     "UnsafeOriginalError",
+    "ask_each",
     "check_original",
     "check_reduction",
     "check_score",
     "class_count",
+    "compute_together",
     "find_method",
     "join_targets",
     "reduce_channels",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eyespot.saliency.backend import Backend, Gradients, Scorer
 from eyespot.saliency.errors import ParameterError, UnknownScoreError
 from eyespot.saliency.objective import SCORES, Objective
+from eyespot.saliency.refinement import Found, Refinement, Rows, ask_each
 
 ParameterValue: TypeAlias = bool | int | float | str
 ParameterType = Literal["bool", "int64", "double", "string"]
@@ -37,10 +38,13 @@ class Step:
     read: Callable[[], Attribution]
 
 
-# function(backend, x, objective, parameters): a step each time that something was computed;
-# the last has progress 1. A method that needs no gradients takes a Scorer as well.
+# function(backend, x, objective, parameters)
 Attribute: TypeAlias = Callable[
-    [Any, NDArray[np.generic], Objective, Mapping[str, ParameterValue]], Iterator[Step]
+    [Any, NDArray[np.generic], Objective, Mapping[str, ParameterValue]], Attribution
+]
+# The same for a method of many steps; one that needs no gradients takes a Scorer as well.
+Begin: TypeAlias = Callable[
+    [Any, NDArray[np.generic], Objective, Mapping[str, ParameterValue]], Refinement
 ]
 
 
@@ -98,7 +102,7 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to attribute a score to the elements of the input.
+    """A way to attribute a score to the elements of the input: at one go, or in many steps.
 
     Attributes:
         paper: authors and year.
@@ -106,7 +110,8 @@ class Method:
             and the axis of the row's channels; a backward pass counts as two.
         scales_with: the parameter that the cost is proportional to, if there is one.
         needs_gradients: whether it takes a Backend; else a Scorer will do.
-        is_stepwise: whether it refines its answer in many steps.
+        function: finds out at one go; None for a method of many steps.
+        begin: begins to refine an answer; None for a method of one step.
         has_channels: whether attributions have the input's channels; else they are maps, of
             which there is nothing to reduce.
         scores: those that it can explain.
@@ -116,14 +121,19 @@ class Method:
     name: str
     paper: str
     parameters: tuple[ParameterSpec, ...]
-    function: Attribute
     cost: Callable[[Mapping[str, Any], tuple[int, ...], int | None], float]
+    function: Attribute | None = None
+    begin: Begin | None = None
     scales_with: str = ""
     needs_gradients: bool = True
-    is_stepwise: bool = False
     has_channels: bool = True
     scores: tuple[str, ...] = SCORES
     check_backend: Callable[[Any], object] = lambda backend: None
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether it refines its answer in many steps."""
+        return self.begin is not None
 
     def attribute(
         self,
@@ -147,7 +157,16 @@ class Method:
         """
         parameters = self.complete(parameters)
         self.check(backend, objective, parameters, rows=len(x))
-        return self.function(backend, x, objective, parameters)
+        if self.begin is not None:
+            return self._refine(self.begin, backend, x, objective, parameters)
+        assert self.function is not None
+        return _at_once(self.function, backend, x, objective, parameters)
+
+    def compute(self, backend: Backend | Scorer, rows: Rows) -> Found:
+        """Compute what a refinement asks for: gradients, or the scores where they will do."""
+        if self.needs_gradients:
+            return backend.gradients(rows.x, rows.objective).gradients  # type: ignore[union-attr]
+        return rows.objective(backend.scores(rows.x)).values
 
     def explain(
         self,
@@ -198,6 +217,20 @@ class Method:
             for name, spec in specs.items()
         }
 
+    def _refine(
+        self,
+        begin: Begin,
+        backend: Backend | Scorer,
+        x: NDArray[np.generic],
+        objective: Objective,
+        parameters: Mapping[str, ParameterValue],
+    ) -> Iterator[Step]:
+        refinement = begin(backend, x, objective, parameters)
+        while refinement.left:
+            [(_, rows)] = ask_each([refinement], backend.rows_at_once(x.shape[1:]))
+            refinement.add(self.compute(backend, rows))
+            yield Step(refinement.progress, refinement.read)
+
     def _unknown_parameter(self, name: str, known: Sequence[str]) -> str:
         message = f"method {self.name!r} has no parameter {name!r}; "
         if not known:
@@ -212,23 +245,15 @@ def suggest(name: str, known: Sequence[str]) -> str:
     return f"{question}expected one of {', '.join(known)}"
 
 
-def at_once(
-    function: Callable[
-        [Backend, NDArray[np.generic], Objective, Mapping[str, ParameterValue]], Attribution
-    ],
-) -> Attribute:
-    """A method's function out of one that has a single step."""
-
-    def attribute(
-        backend: Backend,
-        x: NDArray[np.generic],
-        objective: Objective,
-        parameters: Mapping[str, ParameterValue],
-    ) -> Iterator[Step]:
-        found = function(backend, x, objective, parameters)
-        yield Step(1.0, lambda: found)
-
-    return attribute
+def _at_once(
+    function: Attribute,
+    backend: Any,
+    x: NDArray[np.generic],
+    objective: Objective,
+    parameters: Mapping[str, ParameterValue],
+) -> Iterator[Step]:
+    found = function(backend, x, objective, parameters)
+    yield Step(1.0, lambda: found)
 
 
 def constant_cost(

@@ -1,7 +1,8 @@
 """What saliency methods need from whatever computes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +135,22 @@ class Backend(Scorer, Protocol):
 
         Raises:
             UnavailableMethodError: it is not; names the operator that is in the way.
+        """
+
+
+class RandomisableBackend(Backend, Protocol):
+    """One network that can also be had with other weights."""
+
+    def weight_layers(self) -> tuple[str, ...]:
+        """Every layer that has weights, in the order of the computation."""
+
+    def randomised(self, layers: Collection[str], *, seed: int) -> Self:
+        """The same network with the weights of some layers in random order.
+
+        This one stays as it is.
+
+        Raises:
+            LayerError: one of the names is no layer's.
         """
 
 

@@ -16,7 +16,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
 )
 from eyespot.saliency.backend import Backend
@@ -56,7 +55,7 @@ CAM = Method(
     name="cam",
     paper="Zhou, Khosla, Lapedriza, Oliva, Torralba 2016",
     parameters=(),
-    function=at_once(attribute_cam),
+    function=attribute_cam,
     has_channels=False,
     cost=constant_cost(1),
     check_backend=check_head,

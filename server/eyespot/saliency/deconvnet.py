@@ -18,7 +18,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -41,6 +40,6 @@ DECONVNET = Method(
     name="deconvnet",
     paper="Zeiler, Fergus 2013",
     parameters=(),
-    function=at_once(attribute_deconvnet),
+    function=attribute_deconvnet,
     cost=constant_cost(3),
 )

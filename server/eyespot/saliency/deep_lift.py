@@ -16,7 +16,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
 )
 from eyespot.saliency.backend import Backend, to_float
@@ -47,7 +46,7 @@ DEEP_LIFT = Method(
     name="deep_lift",
     paper="Shrikumar, Greenside, Kundaje 2017",
     parameters=(BASELINE,),
-    function=at_once(attribute_deep_lift),
+    function=attribute_deep_lift,
     cost=constant_cost(6),
     scores=("logit",),
     check_backend=lambda backend: backend.check_multipliers(),

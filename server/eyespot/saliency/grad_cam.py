@@ -15,7 +15,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -46,7 +45,7 @@ GRAD_CAM = Method(
     name="grad_cam",
     paper="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2016",
     parameters=(LAYER, MODIFIER),
-    function=at_once(attribute_grad_cam),
+    function=attribute_grad_cam,
     has_channels=False,
     cost=constant_cost(1.5),
     check_backend=check_maps,

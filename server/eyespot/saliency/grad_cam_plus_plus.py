@@ -18,7 +18,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -56,7 +55,7 @@ GRAD_CAM_PLUS_PLUS = Method(
     name="grad_cam_plus_plus",
     paper="Chattopadhay, Sarkar, Howlader, Balasubramanian 2018",
     parameters=(LAYER,),
-    function=at_once(attribute_grad_cam_plus_plus),
+    function=attribute_grad_cam_plus_plus,
     has_channels=False,
     cost=constant_cost(1.5),
     check_backend=check_maps,

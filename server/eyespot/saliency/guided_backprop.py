@@ -16,7 +16,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -39,6 +38,6 @@ GUIDED_BACKPROP = Method(
     name="guided_backprop",
     paper="Springenberg, Dosovitskiy, Brox, Riedmiller 2014",
     parameters=(),
-    function=at_once(attribute_guided_backprop),
+    function=attribute_guided_backprop,
     cost=constant_cost(3),
 )

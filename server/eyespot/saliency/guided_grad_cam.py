@@ -13,7 +13,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -39,7 +38,7 @@ GUIDED_GRAD_CAM = Method(
     name="guided_grad_cam",
     paper="Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2016",
     parameters=(LAYER,),
-    function=at_once(attribute_guided_grad_cam),
+    function=attribute_guided_grad_cam,
     cost=constant_cost(4.5),
     check_backend=check_maps,
 )

@@ -16,7 +16,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -40,6 +39,6 @@ INPUT_X_GRADIENT = Method(
     name="input_x_gradient",
     paper="Shrikumar, Greenside, Shcherbina, Kundaje 2016",
     parameters=(),
-    function=at_once(attribute_input_x_gradient),
+    function=attribute_input_x_gradient,
     cost=constant_cost(3),
 )

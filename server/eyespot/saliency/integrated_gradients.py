@@ -9,7 +9,8 @@ visited in scattered order, so that what is known early is known of the whole li
 `convergence_delta` is by how much the attributions fail to add up to the score's difference.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,48 +20,35 @@ from eyespot.saliency.attribution import (
     Method,
     ParameterSpec,
     ParameterValue,
-    Step,
 )
 from eyespot.saliency.backend import Backend, to_float
 from eyespot.saliency.baseline import BASELINE
 from eyespot.saliency.objective import Objective
-from eyespot.saliency.parts import even_parts
+from eyespot.saliency.refinement import Found, Refinement, Rows
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
-def attribute_integrated_gradients(
-    backend: Backend,
-    x: NDArray[np.generic],
-    objective: Objective,
-    parameters: Mapping[str, ParameterValue],
-) -> Iterator[Step]:
-    """The mean gradient along the line, times the difference of its ends."""
-    inputs, n_steps = to_float(x), int(parameters["n_steps"])
-    baselines = np.full_like(inputs, parameters["baseline"])
-    line = _Line(backend, inputs, baselines, objective)
-    alphas, weights = _quadrature(n_steps)
-    rows = len(x)
-    count = n_steps * rows
-    for points in even_parts(count, backend.rows_at_once(x.shape[1:])):
-        line.add(points % rows, alphas[points // rows], weights[points // rows])
-        yield Step((points[-1] + 1) / count, line.read)
+class _Line(Refinement):
+    """The way from the baselines to the inputs, and the gradients that were seen on it.
 
-
-class _Line:
-    """The way from the baselines to the inputs, and the gradients that were seen on it."""
+    A piece is a point of one row's line; the same points of all rows come together.
+    """
 
     def __init__(
         self,
         backend: Backend,
-        inputs: NDArray[np.floating],
-        baselines: NDArray[np.floating],
+        x: NDArray[np.generic],
         objective: Objective,
+        parameters: Mapping[str, ParameterValue],
     ) -> None:
-        self._backend = backend
-        self._baselines, self._difference = baselines, inputs - baselines
+        inputs, n_steps = to_float(x), int(parameters["n_steps"])
+        super().__init__(n_steps * len(x))
+        self._alphas, self._weights = _quadrature(n_steps)
+        self._baselines = np.full_like(inputs, parameters["baseline"])
+        self._difference = inputs - self._baselines
         rows = len(inputs)
-        outputs = backend.scores(np.concatenate([inputs, baselines]))
+        outputs = backend.scores(np.concatenate([inputs, self._baselines]))
         # What is explained must stay the same all along the line.
         self._objective = objective.resolve(outputs[:rows])
         self._at_inputs = self._objective(outputs[:rows])
@@ -70,26 +58,26 @@ class _Line:
         self._total = np.zeros((count, *inputs.shape[1:]))  # (N, ...), in double precision
         self._weight = np.zeros((count, *[1] * (inputs.ndim - 1)))
 
-    def add(
-        self,
-        rows: NDArray[np.int64],
-        alphas: NDArray[np.float64],
-        weights: NDArray[np.float64],
-    ) -> None:
-        """Differentiate at one point of each of some rows' lines."""
-        shape = (-1, *[1] * (self._difference.ndim - 1))
+    def _rows(self, pieces: NDArray[np.int64]) -> Rows:
+        count = len(self._difference)
+        rows = pieces % count
         difference = self._difference[rows]
-        points = self._baselines[rows] + alphas.reshape(shape).astype(difference.dtype) * difference
-        objective = self._objective.of_rows(rows, rows=len(self._difference))
-        gradients = self._backend.gradients(points, objective).gradients  # (R N / B, ...)
-        targets = (rows[:, None] * self._per_row + np.arange(self._per_row)).ravel()
-        each = zip(targets, gradients, np.repeat(weights, self._per_row), strict=True)
-        for target, gradient, weight in each:
+        alphas = self._alphas[pieces // count].astype(difference.dtype)
+        points = self._baselines[rows] + _beside(alphas, difference) * difference
+        return Rows(points, self._objective.of_rows(rows, rows=count))
+
+    def _add(self, pieces: NDArray[np.int64], found: Found) -> None:
+        count, per_row = len(self._difference), self._per_row
+        rows, weights = pieces % count, self._weights[pieces // count]
+        targets = (rows[:, None] * per_row + np.arange(per_row)).ravel()
+        for target, gradient, weight in zip(
+            targets, found, np.repeat(weights, per_row), strict=True
+        ):
             self._total[target] += weight * gradient
             self._weight[target] += weight
 
     def read(self) -> Attribution:
-        """The mean of what was seen so far, times the difference."""
+        """The mean gradient that was seen so far, times the difference of the line's ends."""
         mean = self._total / np.maximum(self._weight, np.finfo(np.float64).tiny)
         attributions = mean * np.repeat(self._difference, self._per_row, axis=0)
         total = attributions.reshape(len(attributions), -1).sum(1)
@@ -101,6 +89,11 @@ class _Line:
             values,
             [{"convergence_delta": delta} for delta in deltas.tolist()],
         )
+
+
+def _beside(values: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """One value for each row, (R,) -> (R, 1, ...)."""
+    return values.reshape(-1, *[1] * (rows.ndim - 1))
 
 
 def _quadrature(n_steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -119,8 +112,7 @@ INTEGRATED_GRADIENTS = Method(
         ),
         BASELINE,
     ),
-    function=attribute_integrated_gradients,
+    begin=_Line,
     cost=lambda parameters, row_shape, channel_axis: 3 * parameters["n_steps"] + 2,
     scales_with="n_steps",
-    is_stepwise=True,
 )

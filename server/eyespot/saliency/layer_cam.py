@@ -15,7 +15,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -42,7 +41,7 @@ LAYER_CAM = Method(
     name="layer_cam",
     paper="Jiang, Zhang, Hou, Cheng, Wei 2021",
     parameters=(LAYER,),
-    function=at_once(attribute_layer_cam),
+    function=attribute_layer_cam,
     has_channels=False,
     cost=constant_cost(1.5),
     check_backend=check_maps,

@@ -22,7 +22,6 @@ from eyespot.saliency.attribution import (
     Method,
     ParameterSpec,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -55,7 +54,7 @@ LRP = Method(
         ),
         ParameterSpec("gamma", "double", 0.25, "how far positive weights are favoured", minimum=0),
     ),
-    function=at_once(attribute_lrp),
+    function=attribute_lrp,
     cost=constant_cost(4),
     scores=("logit",),
     check_backend=lambda backend: backend.check_relevance(),

@@ -9,7 +9,7 @@ cover it.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,50 +20,61 @@ from eyespot.saliency.attribution import (
     Method,
     ParameterSpec,
     ParameterValue,
-    Step,
 )
 from eyespot.saliency.backend import Scorer
 from eyespot.saliency.baseline import BASELINE
 from eyespot.saliency.maps import check_pictures, spatial_axes
 from eyespot.saliency.objective import Objective
-from eyespot.saliency.parts import even_parts
+from eyespot.saliency.refinement import Found, Refinement, Rows
 
 
-def attribute_occlusion(
-    backend: Scorer,
-    x: NDArray[np.generic],
-    objective: Objective,
-    parameters: Mapping[str, ParameterValue],
-) -> Iterator[Step]:
-    """By how much the score falls when a square hides the pixel."""
-    axis = backend.channel_axis
-    assert axis is not None
-    windows = _windows(parameters, x.shape[1:], axis)
-    outputs = backend.scores(x)
-    objective = objective.resolve(outputs)
-    seen = objective(outputs)
-    rows, per_row = len(x), objective.per_row(len(x))
-    height, width = (x.shape[each] for each in spatial_axes(axis))
-    fall = np.zeros((len(seen.values), height, width))  # (N, H, W), in double precision
-    counts = np.zeros_like(fall)
+class _Squares(Refinement):
+    """By how much the score falls when a square hides the pixel; a piece is a square on a row."""
 
-    def read() -> Attribution:
-        mean = (fall / np.maximum(counts, 1)).astype(np.float32)
-        return Attribution(np.expand_dims(mean, axis), seen.classes, seen.values, [{}] * len(mean))
+    def __init__(
+        self,
+        backend: Scorer,
+        x: NDArray[np.generic],
+        objective: Objective,
+        parameters: Mapping[str, ParameterValue],
+    ) -> None:
+        axis = backend.channel_axis
+        assert axis is not None
+        self._windows = _windows(parameters, x.shape[1:], axis)
+        super().__init__(len(self._windows) * len(x))
+        self._x, self._axis, self._baseline = x, axis, parameters["baseline"]
+        outputs = backend.scores(x)
+        self._objective = objective.resolve(outputs)
+        self._seen = self._objective(outputs)
+        self._per_row = objective.per_row(len(x))
+        height, width = (x.shape[each] for each in spatial_axes(axis))
+        count = len(objective.targets)
+        self._fall = np.zeros((count, height, width))  # (N, H, W), in double precision
+        self._counts = np.zeros_like(self._fall)
 
-    count = rows * len(windows)  # pairs of a window and a row
-    for pairs in even_parts(count, backend.rows_at_once(x.shape[1:])):
-        hidden = x[pairs % rows]
-        for item, pair in zip(np.moveaxis(hidden, axis, 1), pairs, strict=True):
-            item[:, *windows[pair // rows]] = parameters["baseline"]
-        own = objective.of_rows(pairs % rows, rows=rows)
-        values = own(backend.scores(hidden)).values.reshape(-1, per_row)
-        for pair, value in zip(pairs, values, strict=True):
-            targets = slice(pair % rows * per_row, (pair % rows + 1) * per_row)
-            place = (targets, *windows[pair // rows])
-            fall[place] += (seen.values[targets].astype(np.float64) - value)[:, None, None]
-            counts[place] += 1
-        yield Step((pairs[-1] + 1) / count, read)
+    def read(self) -> Attribution:
+        """The mean fall of the squares that covered each pixel so far."""
+        mean = (self._fall / np.maximum(self._counts, 1)).astype(np.float32)
+        seen = self._seen
+        maps = np.expand_dims(mean, self._axis)
+        return Attribution(maps, seen.classes, seen.values, [{}] * len(mean))
+
+    def _rows(self, pieces: NDArray[np.int64]) -> Rows:
+        count = len(self._x)
+        rows = pieces % count
+        hidden = self._x[rows]
+        for item, piece in zip(np.moveaxis(hidden, self._axis, 1), pieces, strict=True):
+            item[:, *self._windows[piece // count]] = self._baseline
+        return Rows(hidden, self._objective.of_rows(rows, rows=count))
+
+    def _add(self, pieces: NDArray[np.int64], found: Found) -> None:
+        count, per_row = len(self._x), self._per_row
+        for piece, values in zip(pieces, found.reshape(-1, per_row), strict=True):
+            targets = slice(piece % count * per_row, (piece % count + 1) * per_row)
+            place = (targets, *self._windows[piece // count])
+            fall = self._seen.values[targets].astype(np.float64) - values
+            self._fall[place] += fall[:, None, None]
+            self._counts[place] += 1
 
 
 def _windows(
@@ -103,10 +114,9 @@ OCCLUSION = Method(
         ),
         BASELINE,
     ),
-    function=attribute_occlusion,
+    begin=_Squares,
     cost=_cost,
     has_channels=False,
     needs_gradients=False,
-    is_stepwise=True,
     check_backend=lambda backend: check_pictures(backend.channel_axis),
 )

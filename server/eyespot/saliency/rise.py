@@ -11,7 +11,7 @@ The scores' own mean, which `mean_score` reports, is taken off them first: the p
 larger by about that everywhere, which its pictures, scaled from least to most, do not show.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,67 +21,84 @@ from eyespot.saliency.attribution import (
     Method,
     ParameterSpec,
     ParameterValue,
-    Step,
 )
 from eyespot.saliency.backend import Scorer, to_float
 from eyespot.saliency.baseline import BASELINE
 from eyespot.saliency.maps import blend, check_pictures, spatial_axes
 from eyespot.saliency.noise import SEED
 from eyespot.saliency.objective import Objective
+from eyespot.saliency.refinement import Found, Refinement, Rows
 
 
-def attribute_rise(
-    backend: Scorer,
-    x: NDArray[np.generic],
-    objective: Objective,
-    parameters: Mapping[str, ParameterValue],
-) -> Iterator[Step]:
-    """The mean of random masks, each weighed by the score of what it leaves to be seen."""
-    axis = backend.channel_axis
-    assert axis is not None
-    outputs = backend.scores(x)
-    objective = objective.resolve(outputs)
-    seen = objective(outputs)
-    n_masks, rows, per_row = int(parameters["n_masks"]), len(x), objective.per_row(len(x))
-    height, width = (x.shape[each] for each in spatial_axes(axis))
-    share = float(parameters["probability"])
-    draw = _Masks(int(parameters["cells"]), share, (height, width), int(parameters["seed"])).draw
-    weighed = np.zeros((rows * per_row, height * width))  # (N, H W), in double precision
-    visible = np.zeros(height * width)
-    scores = np.zeros(rows * per_row)
-    done = 0
+class _Masked(Refinement):
+    """Random masks, each weighed by the score of what it leaves to be seen.
 
-    def read() -> Attribution:
-        centred = weighed - np.outer(scores / done, visible)
-        maps = (centred / (share * done)).astype(np.float32).reshape(-1, height, width)
-        reports = [{"mean_score": mean} for mean in (scores / done).tolist()]
-        return Attribution(np.expand_dims(maps, axis), seen.classes, seen.values, reports)
+    A piece is a mask on a row; all rows see a mask before the next one comes.
+    """
 
-    size = max(1, backend.rows_at_once(x.shape[1:]) // rows)
-    while done < n_masks:
-        masks = draw(min(size, n_masks - done))  # (M, H, W)
-        indices = np.tile(np.arange(rows), len(masks))
-        own = objective.of_rows(indices, rows=rows)
-        masked = _mask(x, np.expand_dims(masks, axis), parameters["baseline"])  # (M B, ...)
-        values = own(backend.scores(masked)).values.reshape(len(masks), -1).astype(np.float64)
-        flat = masks.reshape(len(masks), -1)  # (M, H W)
-        weighed += values.T @ flat
-        visible += flat.sum(0)
-        scores += values.sum(0)
-        done += len(masks)
-        yield Step(done / n_masks, read)
+    def __init__(
+        self,
+        backend: Scorer,
+        x: NDArray[np.generic],
+        objective: Objective,
+        parameters: Mapping[str, ParameterValue],
+    ) -> None:
+        super().__init__(int(parameters["n_masks"]) * len(x))
+        axis = backend.channel_axis
+        assert axis is not None
+        self._x, self._axis, self._baseline = x, axis, parameters["baseline"]
+        self._share = float(parameters["probability"])
+        height, width = self._sizes = tuple(x.shape[each] for each in spatial_axes(axis))
+        cells, seed = int(parameters["cells"]), int(parameters["seed"])
+        self._masks = _Masks(cells, self._share, (height, width), seed)
+        outputs = backend.scores(x)
+        self._objective = objective.resolve(outputs)
+        self._seen = self._objective(outputs)
+        self._per_row = objective.per_row(len(x))
+        count = len(objective.targets)
+        self._weighed = np.zeros((count, height * width))  # (N, H W), in double precision
+        self._visible = np.zeros((len(x), height * width))
+        self._scores = np.zeros(count)
+        self._counts = np.zeros(len(x))  # of masks that the row has seen
+
+    def read(self) -> Attribution:
+        """The masks that were seen so far, weighed by their scores off the mean."""
+        counts = np.repeat(np.maximum(self._counts, 1), self._per_row)[:, None]  # (N, 1)
+        mean = self._scores[:, None] / counts
+        centred = self._weighed - mean * np.repeat(self._visible, self._per_row, axis=0)
+        maps = (centred / (self._share * counts)).astype(np.float32).reshape(-1, *self._sizes)
+        seen = self._seen
+        reports = [{"mean_score": value} for value in mean[:, 0].tolist()]
+        return Attribution(np.expand_dims(maps, self._axis), seen.classes, seen.values, reports)
+
+    def _rows(self, pieces: NDArray[np.int64]) -> Rows:
+        count = len(self._x)
+        rows = pieces % count
+        masks = np.expand_dims(self._masks.take(pieces // count), self._axis)  # (P, ., ., .)
+        masked = _mask(self._x[rows], masks, self._baseline)
+        return Rows(masked, self._objective.of_rows(rows, rows=count))
+
+    def _add(self, pieces: NDArray[np.int64], found: Found) -> None:
+        count, per_row = len(self._x), self._per_row
+        flat = self._masks.take(pieces // count).reshape(len(pieces), -1)  # (P, H W)
+        values = found.astype(np.float64).reshape(-1, per_row)
+        for row in np.unique(pieces % count):
+            own, targets = pieces % count == row, slice(row * per_row, (row + 1) * per_row)
+            self._weighed[targets] += values[own].T @ flat[own]
+            self._scores[targets] += values[own].sum(0)
+            self._visible[row] += flat[own].sum(0)
+            self._counts[row] += own.sum()
 
 
 def _mask(
     x: NDArray[np.generic], masks: NDArray[np.float32], baseline: ParameterValue
 ) -> NDArray[np.generic]:
-    """Every row behind every mask: (B, ...), (M, ...) -> (M B, ...)."""
+    """Each row behind its mask, (R, ...)."""
     nothing = np.float32(baseline)
-    masked = nothing + masks[:, None] * (to_float(x) - nothing)
+    masked = nothing + masks * (to_float(x) - nothing)
     if x.dtype.kind != "f":
         masked = np.rint(masked)
-    rows: NDArray[np.generic] = masked.astype(x.dtype).reshape(-1, *x.shape[1:])
-    return rows
+    return masked.astype(x.dtype)
 
 
 class _Masks:
@@ -92,10 +109,18 @@ class _Masks:
         self._cells, self._share, self._sizes = cells, share, sizes
         self._cell = [-(-size // cells) for size in sizes]
         self._blend = [blend(cells + 1, (cells + 1) * cell) for cell in self._cell]
+        self._drawn: dict[int, NDArray[np.float32]] = {}  # by their numbers; the last few
 
-    def draw(self, count: int) -> NDArray[np.float32]:
-        """The next masks, (M, H, W), with values in 0 to 1."""
-        return np.stack([self._draw_one() for _ in range(count)])
+    def take(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The masks of some numbers, (P, H, W), with values in 0 to 1.
+
+        Chance goes one way: the numbers begin at 0 and leave none out.
+        """
+        for number in np.unique(numbers).tolist():
+            if number not in self._drawn:
+                self._drawn[number] = self._draw_one()
+        self._drawn = {n: mask for n, mask in self._drawn.items() if n >= numbers[0]}
+        return np.stack([self._drawn[number] for number in numbers.tolist()])
 
     def _draw_one(self) -> NDArray[np.float32]:
         grid = self._random.random((self._cells + 1, self._cells + 1)) < self._share
@@ -124,11 +149,10 @@ RISE = Method(
         BASELINE,
         SEED,
     ),
-    function=attribute_rise,
+    begin=_Masked,
     cost=lambda parameters, row_shape, channel_axis: parameters["n_masks"] + 1,
     scales_with="n_masks",
     has_channels=False,
     needs_gradients=False,
-    is_stepwise=True,
     check_backend=lambda backend: check_pictures(backend.channel_axis),
 )

@@ -17,7 +17,6 @@ from eyespot.saliency.attribution import (
     Attribution,
     Method,
     ParameterValue,
-    at_once,
     constant_cost,
     without_reports,
 )
@@ -41,6 +40,6 @@ SALIENCY = Method(
     name="saliency",
     paper="Simonyan, Vedaldi, Zisserman 2014",
     parameters=(MODIFIER,),
-    function=at_once(attribute_saliency),
+    function=attribute_saliency,
     cost=constant_cost(3),
 )

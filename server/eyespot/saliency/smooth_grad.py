@@ -7,7 +7,7 @@ The noise's deviation is a share of the row's own range of values, as the paper 
 class that is explained is that of the row without noise.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,52 +17,52 @@ from eyespot.saliency.attribution import (
     Method,
     ParameterSpec,
     ParameterValue,
-    Step,
 )
 from eyespot.saliency.backend import Backend, to_float
 from eyespot.saliency.noise import SEED, generator_of_row
 from eyespot.saliency.objective import Objective
-from eyespot.saliency.parts import even_parts
+from eyespot.saliency.refinement import Found, Refinement, Rows
 
 
-def attribute_smooth_grad(
-    backend: Backend,
-    x: NDArray[np.generic],
-    objective: Objective,
-    parameters: Mapping[str, ParameterValue],
-) -> Iterator[Step]:
-    """The mean gradient of the row with noise."""
-    n_samples, rows = int(parameters["n_samples"]), len(x)
-    inputs = to_float(x)
-    scored, objective = _at_rows(backend, inputs, objective)
-    noisy = _Noisy(inputs, float(parameters["noise_level"]), int(parameters["seed"]))
-    per_row = objective.per_row(rows)
-    total = np.zeros((len(objective.targets), *x.shape[1:]))  # (N, ...), in double precision
-    counts = np.zeros(len(total))
-    count = n_samples * rows
+class _Samples(Refinement):
+    """Rows with noise, and the gradients that were seen there; a piece is a draw for a row."""
 
-    def read() -> Attribution:
-        mean = total / np.maximum(counts, 1).reshape(-1, *[1] * (x.ndim - 1))
-        return Attribution(mean.astype(np.float32), *scored, [{}] * len(mean))
+    def __init__(
+        self,
+        backend: Backend,
+        x: NDArray[np.generic],
+        objective: Objective,
+        parameters: Mapping[str, ParameterValue],
+    ) -> None:
+        super().__init__(int(parameters["n_samples"]) * len(x))
+        inputs = to_float(x)
+        self._count_of_rows = len(inputs)
+        self._noisy = _Noisy(inputs, float(parameters["noise_level"]), int(parameters["seed"]))
+        outputs = backend.scores(inputs)
+        self._at_inputs = objective(outputs)
+        self._objective = objective.resolve(outputs)
+        self._per_row = objective.per_row(len(inputs))
+        count = len(objective.targets)
+        self._total = np.zeros((count, *inputs.shape[1:]))  # (N, ...), in double precision
+        self._counts = np.zeros((count, *[1] * (inputs.ndim - 1)))
 
-    for draws in even_parts(count, backend.rows_at_once(x.shape[1:])):
-        samples = draws % rows
-        own = objective.of_rows(samples, rows=rows)
-        gradients = backend.gradients(noisy.draw(samples), own).gradients
-        targets = (samples[:, None] * per_row + np.arange(per_row)).ravel()
-        for target, gradient in zip(targets, gradients, strict=True):
-            total[target] += gradient
-            counts[target] += 1
-        yield Step((draws[-1] + 1) / count, read)
+    def read(self) -> Attribution:
+        """The mean of the gradients that were seen so far."""
+        mean = (self._total / np.maximum(self._counts, 1)).astype(np.float32)
+        scored = self._at_inputs
+        return Attribution(mean, scored.classes, scored.values, [{}] * len(mean))
 
+    def _rows(self, pieces: NDArray[np.int64]) -> Rows:
+        rows = pieces % self._count_of_rows
+        objective = self._objective.of_rows(rows, rows=self._count_of_rows)
+        return Rows(self._noisy.draw(rows), objective)
 
-def _at_rows(
-    backend: Backend, inputs: NDArray[np.floating], objective: Objective
-) -> tuple[tuple[NDArray[np.int64], NDArray[np.float32]], Objective]:
-    """Classes and scores without noise, and the objective that stays the same with it."""
-    outputs = backend.scores(inputs)
-    scored = objective(outputs)
-    return (scored.classes, scored.values), objective.resolve(outputs)
+    def _add(self, pieces: NDArray[np.int64], found: Found) -> None:
+        rows = pieces % self._count_of_rows
+        targets = (rows[:, None] * self._per_row + np.arange(self._per_row)).ravel()
+        for target, gradient in zip(targets, found, strict=True):
+            self._total[target] += gradient
+            self._counts[target] += 1
 
 
 class _Noisy:
@@ -99,8 +99,7 @@ SMOOTH_GRAD = Method(
         ),
         SEED,
     ),
-    function=attribute_smooth_grad,
+    begin=_Samples,
     cost=lambda parameters, row_shape, channel_axis: 3 * parameters["n_samples"] + 1,
     scales_with="n_samples",
-    is_stepwise=True,
 )

@@ -11,17 +11,14 @@ def at_least_one(text: str) -> int:
     return _whole_number(text, minimum=1)
 
 
-def seed(text: str) -> int:
-    """Read where chance begins."""
+def none_or_more(text: str) -> int:
+    """Read a number of things that there may be none of."""
     return _whole_number(text, minimum=0)
 
 
-def positive_seconds(text: str) -> float:
-    """Read a time that is more than none."""
-    seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, found {text}")
-    return seconds
+def seed(text: str) -> int:
+    """Read where chance begins."""
+    return _whole_number(text, minimum=0)
 
 
 def _whole_number(text: str, *, minimum: int) -> int:
@@ -43,6 +40,21 @@ def positive_number(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"must be above 0, found {text}")
     return number
+
+
+def parameter(text: str) -> tuple[str, bool | int | float | str]:
+    """Read NAME=VALUE; what looks like a number or like true or false is one."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE, such as n_steps=100")
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def model_version(text: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eyespot.cli.argument_types import positive_seconds
+from eyespot.cli.argument_types import positive_number
 from eyespot.cli.errors import FAILURE, UNREACHABLE, CommandError
 from eyespot.client import (
     Client,
@@ -20,20 +20,27 @@ from eyespot.client import (
 from eyespot.client.channel import DEFAULT_ADDRESS, server_address
 
 
-def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the user say which server, and how long to wait for it."""
+def add_server_arguments(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
+    """Let the user say which server, and how long to wait for it.
+
+    Args:
+        parser: To add to.
+        is_optional: The command can do without a server, and does unless one is named.
+    """
     parser.add_argument(
         "--server",
         metavar="HOST[:PORT]",
         type=_server,
-        default=os.environ.get("EYESPOT_SERVER") or DEFAULT_ADDRESS,
-        help=f"address of the server (default {DEFAULT_ADDRESS}) [EYESPOT_SERVER]",
+        default=None if is_optional else os.environ.get("EYESPOT_SERVER") or DEFAULT_ADDRESS,
+        help="address of a server to ask (default: in this process)"
+        if is_optional
+        else f"address of the server (default {DEFAULT_ADDRESS}) [EYESPOT_SERVER]",
     )
     _add_security_arguments(parser)
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=positive_seconds,
+        type=positive_number,
         default=60.0,
         help="time for each answer, and for a model that is being loaded (default 60)",
     )

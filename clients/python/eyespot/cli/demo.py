@@ -27,12 +27,22 @@ from eyespot.cli.progress import showing_progress
 from eyespot.cli.server_process import running_server
 from eyespot.client import AsyncClient, Classification, Client, EyespotError
 from eyespot.client.contact_sheet import draw_contact_sheet
+from eyespot.client.method_sheet import draw_method_sheet
+from eyespot.client.values import Parameter
 from eyespot.v1.manifest import sha256_of
 
 if TYPE_CHECKING:
     from eyespot.transfer import Examples
 
-_NETWORK, _MODEL = "lenet5", "digits"
+_NETWORK, _MODEL = "lenet5_modern", "digits"  # of rectifiers, which guided and relu are about
+# The columns of the second sheet: keras-vis's three modifiers, and two other families.
+_METHODS: dict[str, tuple[str, dict[str, Parameter]]] = {
+    "vanilla": ("saliency", {"modifier": "none"}),
+    "guided": ("saliency", {"modifier": "guided"}),
+    "relu": ("saliency", {"modifier": "relu"}),
+    "Grad-CAM": ("grad_cam", {}),
+    "integrated gradients": ("integrated_gradients", {}),
+}
 # Of one answer, among as many as there are pictures, on a machine that has more to do.
 _TIMEOUT_SECONDS = 120.0
 
@@ -62,6 +72,10 @@ class _Places:
     @property
     def contact_sheet(self) -> Path:
         return self.folder / "contact-sheet.png"
+
+    @property
+    def method_sheet(self) -> Path:
+        return self.folder / "methods-sheet.png"
 
     @property
     def server_log(self) -> Path:
@@ -99,12 +113,15 @@ def run(options: argparse.Namespace) -> int:
             _explain(server.address, digits, pictures, answers, places)
             server.stop()
             print("\nthe server has ended with exit code 0")
+        _evaluate(digits, pictures, places)
     _tell_what_next(places, pictures[0])
     return 0
 
 
 def _train(places: _Places, *, epochs: int) -> None:
-    _title("Train LeNet-5 on handwritten digits, a fifth of them held out")
+    _title(
+        "Train LeNet-5, with the rectifiers of today, on handwritten digits; a fifth is held out"
+    )
     command = ("train", _NETWORK, "digits", "--output", places.weights, "--threads", "1")
     _run_unless(places.weights.exists(), places.weights, *command, "--epochs", epochs)
 
@@ -191,17 +208,42 @@ def _explain(
     """Explain one picture of each class."""
     _title("Ask which pixels decided, for one picture of each digit")
     labels = digits.labels.tolist()
-    chosen = [labels.index(label) for label in sorted(set(labels))]
+    chosen = _one_of_each(digits)
+    paths = [pictures[number] for number in chosen]
+    captions = [_caption(answers[number], labels[number]) for number in chosen]
     with showing_progress() as tell, Client(address, timeout=_TIMEOUT_SECONDS) as client:
         tell(f"explaining {len(chosen)} pictures")
-        explanations = client.explain(_MODEL, [pictures[number] for number in chosen])
-    sheet = draw_contact_sheet(
-        explanations,
-        captions=[_caption(answers[number], labels[number]) for number in chosen],
-        title="Which pixels decided",
-    )
+        explanations = client.explain(_MODEL, paths)
+        columns = []
+        for name, (method, parameters) in _METHODS.items():
+            tell(f"explaining them by {name}")
+            columns.append(client.explain(_MODEL, paths, method=method, parameters=parameters))
+    sheet = draw_contact_sheet(explanations, captions=captions, title="Which pixels decided")
     sheet.save(places.contact_sheet)
     print(f"drew {places.contact_sheet}")
+    draw_method_sheet(
+        list(zip(*columns, strict=True)),
+        row_captions=[answers[number].label for number in chosen],
+        column_captions=list(_METHODS),
+        title="Five ways to ask",
+        subtitle="each row explains the class that the network chose; vanilla, guided and relu are "
+        "gradients under keras-vis's three modifiers",
+    ).save(places.method_sheet)
+    print(f"drew {places.method_sheet}")
+
+
+def _evaluate(digits: Examples, pictures: Sequence[Path], places: _Places) -> None:
+    """Measure how faithful the maps are, on one picture of each class."""
+    _title("Measure how faithful such maps are; this needs no server")
+    chosen = [pictures[number] for number in _one_of_each(digits)]
+    entry = places.repository / _MODEL
+    _run("evaluate-saliency", entry, *chosen, "--output", places.folder, "--threads", "1")
+
+
+def _one_of_each(digits: Examples) -> list[int]:
+    """The first picture of each class."""
+    labels = digits.labels.tolist()
+    return [labels.index(label) for label in sorted(set(labels))]
 
 
 def _caption(answer: Classification, label: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyespot.cli.argument_types import positive_number
 from eyespot.cli.connection import add_server_arguments, connected
@@ -15,6 +16,8 @@ from eyespot.cli.errors import FAILURE, OK
 from eyespot.cli.output import add_json_argument, print_json, print_table
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.v1.tensors import Array
+
+Distances = NDArray[np.float64]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
         for path, vector in ask_about(options.images, ask):
             paths.append(path)
             vectors.append(vector)
-    pairs = list(_pairs(paths, vectors, threshold=options.threshold))
+    apart = _squared_distances(vectors)
+    pairs = list(_pairs(paths, apart, threshold=options.threshold))
     if options.json:
         answered = [
             {"image": path, "embedding": vector.tolist()}
@@ -52,29 +56,32 @@ def run(options: argparse.Namespace) -> int:
         ]
         print_json({"model_name": model_name, "images": answered, "pairs": pairs})
     elif vectors:
-        _print(paths, np.stack(vectors))
+        _print(paths, apart)
         for pair in pairs if options.threshold is not None else ():
             verdict = "the same" if pair["is_same"] else "not the same"
             print(f"{pair['first']} and {pair['second']}: {verdict}")
     return OK if len(paths) == len(options.images) else FAILURE
 
 
+def _squared_distances(vectors: Sequence[Array]) -> Distances:
+    """The squared Euclidean distances between all pairs, (B, B)."""
+    values = np.array(vectors, np.float64)  # (B, D)
+    distances: Distances = np.square(values[:, None] - values[None]).sum(axis=-1)
+    return distances
+
+
 def _pairs(
-    paths: Sequence[str], vectors: Sequence[Array], *, threshold: float | None
+    paths: Sequence[str], apart: Distances, *, threshold: float | None
 ) -> Iterator[dict[str, Any]]:
     """Tell how far apart the pictures of each pair are, and whether they show the same."""
-    for (first, one), (second, other) in itertools.combinations(
-        zip(paths, vectors, strict=True), 2
-    ):
-        distance = float(np.square(one.astype(np.float64) - other).sum())
-        pair = {"first": first, "second": second, "squared_distance": distance}
+    for first, other in itertools.combinations(range(len(paths)), 2):
+        distance = float(apart[first, other])
+        pair = {"first": paths[first], "second": paths[other], "squared_distance": distance}
         yield pair if threshold is None else {**pair, "is_same": distance < threshold}
 
 
-def _print(paths: Sequence[str], vectors: Array) -> None:
-    """Print a table of the squared Euclidean distances, each pair twice."""
-    values = vectors.astype(np.float64)
-    apart = np.square(values[:, None] - values[None]).sum(axis=2)  # (B, B)
+def _print(paths: Sequence[str], apart: Distances) -> None:
+    """Print a table of the distances, each pair twice."""
     numbers = [str(number) for number in range(1, len(paths) + 1)]
     rows = [
         [number, path, *map(float, distances)]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from eyespot.cli.argument_types import at_least_one
+from eyespot.cli.argument_types import at_least_one, parameter
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.drawings import DrawingFolder, add_drawings_argument
-from eyespot.cli.errors import FAILURE, OK
-from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.errors import FAILURE, OK, UsageError, telling
+from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
-from eyespot.cli.progress import tell_line
-from eyespot.client import ExplainTarget, Explanation
-from eyespot.client.requests import CHANNEL_REDUCTIONS, SCORES, Target
-from eyespot.client.values import Parameter
+from eyespot.cli.progress import Share, showing_progress, tell_line
+from eyespot.client import Client, ExplainTarget, Explanation, PictureError
+from eyespot.client.normalisation import CLIP_PERCENTILE, SIGNS, Normalisation
+from eyespot.client.pictures import load_picture
+from eyespot.client.requests import CHANNEL_REDUCTIONS, ENCODINGS, SCORES, Target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_picture_arguments(parser)
     add_drawings_argument(parser)
     parser.add_argument("--method", default="saliency", help="(default saliency)")
-    parser.add_argument(
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument(
         "--target",
         type=_target,
         metavar="INDEX|LABEL",
         help="class to explain; digits are an index (default: each picture's top class)",
+    )
+    asked.add_argument(
+        "--like",
+        metavar="PICTURE",
+        help="of a model that embeds: explain the likeness to this picture",
     )
     parser.add_argument(
         "--against",
@@ -46,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parameter",
         action="append",
         default=[],
-        type=_parameter,
+        type=parameter,
         metavar="NAME=VALUE",
         dest="parameters",
         help="parameter of the method, such as n_steps=100 or layer=relu_16; may be repeated",
@@ -57,15 +66,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel-reduction",
         choices=CHANNEL_REDUCTIONS,
-        default="max",
-        help="largest magnitude, signed mean, or none (default max)",
+        help="largest magnitude, signed mean, or none (default max; none for --sign signed)",
+    )
+    parser.add_argument(
+        "--encoding",
+        choices=ENCODINGS,
+        default="raw",
+        help="how maps travel: as they are, or in a tenth of the bytes as 8-bit PNG (default raw)",
+    )
+    _add_drawing_arguments(parser)
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="tell how far long methods have come, as is always done on a terminal",
     )
     add_server_arguments(parser)
     add_json_argument(parser)
 
 
+def _add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let the user choose how the numbers are shown; they stay what they are."""
+    parser.add_argument(
+        "--clip",
+        type=float,
+        default=CLIP_PERCENTILE,
+        metavar="PERCENT",
+        help=f"percentile at which the colours end (default {CLIP_PERCENTILE:g}; 100: the largest)",
+    )
+    parser.add_argument(
+        "--sign",
+        choices=SIGNS,
+        help="colours for both signs, or for magnitudes (default: signed where the numbers are)",
+    )
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        default=0.0,
+        metavar="PIXELS",
+        help="smooth the map by a bell curve of this deviation (default 0: not at all)",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Draw each picture; one that cannot be read makes the exit code 1."""
+    _check(options)
     answered: list[dict[str, object]] = []
     count = 0
     folder = DrawingFolder(options.output)
@@ -73,17 +117,7 @@ def run(options: argparse.Namespace) -> int:
         model_name = model_to_ask(client, options)
 
         def ask(paths: Sequence[str]) -> list[list[Explanation]]:
-            found = client.explain(
-                model_name,
-                paths,
-                method=options.method,
-                target=_asked(options),
-                top_k=options.top_k,
-                parameters=dict(options.parameters),
-                score=options.score,
-                channel_reduction=options.channel_reduction,
-                model_version=options.model_version,
-            )
+            found = _explain(client, model_name, paths, options)
             size = options.top_k
             return [found[start : start + size] for start in range(0, len(found), size)]
 
@@ -96,12 +130,52 @@ def run(options: argparse.Namespace) -> int:
     return OK if count == len(options.images) else FAILURE
 
 
+def _check(options: argparse.Namespace) -> None:
+    """See before anything is asked that it can be drawn, and that there is what is compared."""
+    try:
+        Normalisation(options.clip, options.sign, options.smooth)
+    except PictureError as error:
+        raise UsageError(str(error)) from error
+    if options.like is not None:
+        if options.against is not None or options.top_k > 1:
+            raise UsageError("--like is explained in place of a class: no --against, no --top-k")
+        with telling(PictureError):
+            load_picture(options.like)
+
+
+def _explain(
+    client: Client, model_name: str, paths: Sequence[str], options: argparse.Namespace
+) -> list[Explanation]:
+    """Ask for the explanations, and tell meanwhile how far they have come."""
+    reduction = options.channel_reduction or ("none" if options.sign == "signed" else "max")
+    arguments: dict[str, Any] = {
+        "method": options.method,
+        "target": _asked(options),
+        "like": options.like,
+        "top_k": options.top_k,
+        "parameters": dict(options.parameters),
+        "score": options.score,
+        "channel_reduction": reduction,
+        "encoding": options.encoding,
+        "model_version": options.model_version,
+    }
+    if not options.progress and not sys.stderr.isatty():
+        return client.explain(model_name, paths, **arguments)
+    found: list[Explanation] = []
+    with showing_progress() as tell:
+        share = Share(tell, f"{options.method} of {counted(len(paths), 'picture')}")
+        for known in client.explain_stream(model_name, paths, **arguments):
+            share.reach(known.progress)
+            found = list(known.explanations)
+    return found
+
+
 def _draw(
     path: str, explanation: Explanation, folder: DrawingFolder, options: argparse.Namespace
 ) -> dict[str, object]:
     """Draw one explanation, tell where, and give what is reported of it."""
     drawing = folder.file_for(path, explanation.method)
-    explanation.save(drawing)
+    explanation.save(drawing, clip=options.clip, sign=options.sign, smooth=options.smooth)
     if not options.json:
         said = f"{explanation.title}, {explanation.score_name} {explanation.score:.4g}"
         print(f"{path}: {said} -> {drawing}")
@@ -129,21 +203,6 @@ def _asked(options: argparse.Namespace) -> Target | None:
         target: Target | None = options.target
         return target
     return ExplainTarget(target=options.target, against=options.against)
-
-
-def _parameter(text: str) -> tuple[str, Parameter]:
-    """Read NAME=VALUE; what looks like a number or like true or false is one."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE, such as n_steps=100")
-    if value in ("true", "false"):
-        return name, value == "true"
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
 
 
 def _target(text: str) -> int | str:

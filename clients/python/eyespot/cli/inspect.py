@@ -191,9 +191,7 @@ def _check_is_entry(path: Path, repository: Path, name: str) -> None:
     """Tell someone who named a repository, or a model that is not there, what there is."""
     inside = sorted(folder.parent.name for folder in path.glob(f"[!.]*/{CONFIG_FILE}"))
     if inside:
-        raise CommandError(
-            f"{path} is a repository; inspect one of its models: {', '.join(inside)}"
-        )
+        raise CommandError(f"{path} is a repository; name one of its models: {', '.join(inside)}")
     from eyespot.exporter import ExportError
     from eyespot.exporter.repository import list_models
 

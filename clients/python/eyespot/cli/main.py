@@ -49,6 +49,9 @@ SUBCOMMANDS = {
     "compare": Subcommand(
         "eyespot.cli.compare", "put networks side by side: cost, speed, error", "export"
     ),
+    "evaluate": Subcommand(
+        "eyespot.cli.evaluate", "measure a model on pictures whose classes are known", "export"
+    ),
     "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
     "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
     "status": Subcommand(
@@ -61,6 +64,11 @@ SUBCOMMANDS = {
     "segment": Subcommand("eyespot.cli.segment", "draw what is where in pictures"),
     "embed": Subcommand("eyespot.cli.embed", "tell how far apart pictures are"),
     "explain": Subcommand("eyespot.cli.explain", "draw which pixels decided"),
+    "evaluate-saliency": Subcommand(
+        "eyespot.cli.evaluate_saliency",
+        "measure how faithful explanations are, without a server",
+        "serve,explain,export",
+    ),
     "demo": Subcommand(
         "eyespot.cli.demo", "train, export, serve, infer and explain", "serve,explain,transfer"
     ),

@@ -71,3 +71,33 @@ class Counter:
         if now - self._told >= _SECONDS_BETWEEN_COUNTS:
             self._told = now
             self._tell(f"{self._done} of {self._total} {self._what}")
+
+
+class Share:
+    """Tells from time to time which share of one thing is done; on a terminal more often.
+
+    Args:
+        tell: Takes a text.
+        what: Its name.
+        clock: Seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        what: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._what = what
+        self._clock = clock
+        self._pause = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_COUNTS
+        self._next = clock() + self._pause
+
+    def reach(self, share: float) -> None:
+        """Note how far it has come, and tell if the last time was long ago."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + self._pause
+            self._tell(f"{self._what}: {share:.0%}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 
-from eyespot.cli.argument_types import positive_seconds
+from eyespot.cli.argument_types import positive_number
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import FAILURE, OK, UsageError
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch",
         metavar="SECONDS",
         nargs="?",
-        type=positive_seconds,
+        type=positive_number,
         const=2.0,
         help="show a live table of rates, latencies, batches and queues, drawn anew every so many "
         "seconds (default 2), until Ctrl-C",

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         help="folder with a folder of pictures for each class (or with train/ and val/ of such "
-        f"folders); {_DIGITS}: the 1,797 handwritten digits that scikit-learn ships",
+        "folders), CSV of paths and labels, or .npz of images and labels; "
+        f"{_DIGITS}: the 1,797 handwritten digits that scikit-learn ships",
     )
     parser.add_argument(
         "--output", required=True, metavar="FILE", type=Path, help="safetensors file to write"
@@ -130,7 +131,7 @@ def _load(
     options: argparse.Namespace, rule: PreprocessingRule, tell: Callable[[str], None]
 ) -> PictureSplit:
     """Read what is learnt, and tell what is the matter with it."""
-    from eyespot.transfer import PictureSplit, load_digits, load_picture_folder
+    from eyespot.transfer import PictureSplit, load_data, load_digits
     from eyespot.transfer.digits import LABELS
 
     if options.data == _DIGITS:
@@ -144,7 +145,7 @@ def _load(
             counters.append(Counter(tell, total, "pictures read"))
         counters[0].add(1)
 
-    split = load_picture_folder(Path(options.data), rule, seed=options.seed, progress=count)
+    split = load_data(options.data, rule, seed=options.seed, progress=count)
     for what, names in (
         ("skipped", split.skipped),
         ("held out, but learnt from as well under another name:", split.repeated),

@@ -19,7 +19,7 @@ from eyespot.client.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from eyespot.client.explanation import Explanation
+from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.flow_picture import flow_picture
 from eyespot.client.segmentation import ClassShare, Segmentation
 from eyespot.client.values import (
@@ -47,6 +47,7 @@ __all__ = [
     "ClientError",
     "DeadlineExceededError",
     "Duration",
+    "ExplainProgress",
     "ExplainTarget",
     "Explanation",
     "EyespotError",

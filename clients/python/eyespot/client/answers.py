@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from eyespot.client.errors import AnswerError, ClientError
 from eyespot.client.values import (
@@ -44,6 +46,8 @@ def read_infer(response: inference_pb2.ModelInferResponse) -> InferResult:
 
 def read_attributions(response: explain_pb2.ExplainResponse) -> Array:
     """Read the attributions of all rows, in the axis order of the input."""
+    if response.rows and response.rows[0].png:
+        return _maps_of_pngs(response)
     arrays = _arrays([response.attributions], response.raw_output_contents)
     attributions = arrays[response.attributions.name]
     if len(attributions) != len(response.rows):
@@ -243,6 +247,20 @@ def _arrays(outputs: Iterable[Any], raw: Sequence[bytes]) -> dict[str, Array]:
     except tensors.TensorError as error:
         raise AnswerError(f"output {output.name!r}: {error}") from error
     return arrays
+
+
+def _maps_of_pngs(response: explain_pb2.ExplainResponse) -> Array:
+    """Maps that travel as grey pictures, each with the numbers that black and white mean."""
+    maps = []
+    try:
+        for row in response.rows:
+            with Image.open(io.BytesIO(row.png), formats=["PNG"]) as image:
+                levels = np.asarray(image, np.float64) / 255
+            maps.append(row.minimum + levels * (row.maximum - row.minimum))
+        stacked: Array = np.stack(maps).astype(np.float32).reshape(response.attributions.shape)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AnswerError(f"the attributions are no PNGs of maps: {error}") from error
+    return stacked
 
 
 def _tensors(messages: Iterable[Any]) -> tuple[TensorMetadata, ...]:

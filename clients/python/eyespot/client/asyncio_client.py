@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,21 +19,26 @@ from eyespot.client.channel import (
     server_address,
 )
 from eyespot.client.errors import closed_error, server_error
-from eyespot.client.explanation import Explanation
+from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.operations import Inputs, Operations
-from eyespot.client.pictures import Images
+from eyespot.client.pictures import Images, Picture
+from eyespot.client.question import Question
 from eyespot.client.requests import Target
 from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
 from eyespot.client.spans import calling
 from eyespot.client.steps import (
     Call,
+    Give,
+    Open,
     Outcome,
     Pause,
+    Receive,
     Result,
     RetryPolicy,
     Step,
     Steps,
+    Work,
     resume,
 )
 from eyespot.client.values import (
@@ -161,28 +167,67 @@ class AsyncClient:
         *,
         method: str = "saliency",
         target: Target | Sequence[Target] | None = None,
+        like: Picture | Array | None = None,
         top_k: int = 1,
         score: str = "logit",
         channel_reduction: str | None = None,
+        encoding: str = "raw",
         parameters: Mapping[str, Parameter] | None = None,
         model_version: str = "",
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[Explanation]:
         """Show which pixels of each picture made the model say so."""
-        return await self._perform_all(
-            self._operations.explain(
-                model_name,
-                images,
-                method=method,
-                target=target,
-                top_k=top_k,
-                score=score,
-                channel_reduction=channel_reduction,
-                parameters=parameters,
-                model_version=model_version,
-                timeout=timeout,
-            )
+        question = Question(
+            method=method,
+            target=target,
+            like=like,
+            top_k=top_k,
+            score=score,
+            channel_reduction=channel_reduction,
+            encoding=encoding,
+            parameters=parameters,
+            model_version=model_version,
         )
+        return await self._perform_all(
+            self._operations.explain(model_name, images, question, timeout=timeout)
+        )
+
+    async def explain_stream(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        method: str = "saliency",
+        target: Target | Sequence[Target] | None = None,
+        like: Picture | Array | None = None,
+        top_k: int = 1,
+        score: str = "logit",
+        channel_reduction: str | None = None,
+        encoding: str = "raw",
+        parameters: Mapping[str, Parameter] | None = None,
+        model_version: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> AsyncGenerator[ExplainProgress, None]:
+        """Tell what is known each time that it is more; the last is what `explain` returns.
+
+        A loop that is left stops the server within one step once the iterator is closed, as
+        `contextlib.aclosing` does at once.
+        """
+        question = Question(
+            method=method,
+            target=target,
+            like=like,
+            top_k=top_k,
+            score=score,
+            channel_reduction=channel_reduction,
+            encoding=encoding,
+            parameters=parameters,
+            model_version=model_version,
+        )
+        steps = self._operations.explain_stream(model_name, images, question, timeout=timeout)
+        async with contextlib.aclosing(self._perform_stream(steps)) as known:
+            async for progress in known:
+                yield progress
 
     async def server_live(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Whether the server is up; UnavailableError when it cannot be reached."""
@@ -314,20 +359,45 @@ class AsyncClient:
             except StopIteration as end:
                 result: Result = end.value
                 return result
-            try:
-                outcome = Outcome(await self._perform(step))
-            except Exception as error:  # the operation decides what becomes of it
-                outcome = Outcome(error=error)
+            outcome = await self._outcome(step)
+
+    async def _perform_stream(self, steps: Steps[None]) -> AsyncGenerator[Any, None]:
+        """Perform the steps, and yield what they give."""
+        outcome = Outcome()
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    step = resume(steps, outcome)
+                except StopIteration:
+                    return
+                if isinstance(step, Give):
+                    yield step.value
+                    outcome = Outcome()
+                else:
+                    outcome = await self._outcome(step)
+
+    async def _outcome(self, step: Step) -> Outcome:
+        try:
+            return Outcome(await self._perform(step))
+        except Exception as error:  # the operation decides what becomes of it
+            return Outcome(error=error)
 
     async def _perform(self, step: Step) -> Any:
         if isinstance(step, Pause):
             return await self._sleep(step.seconds)
-        if isinstance(step, Call):
-            if self._is_closed:
-                raise closed_error(self)
-            try:
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.function)
+        if self._is_closed:
+            raise closed_error(self)
+        try:
+            if isinstance(step, Call):
                 with calling(step.method) as metadata:
                     return await self._stubs.start(step, metadata)
-            except grpc.RpcError as error:
-                raise server_error(error) from error
-        return await asyncio.to_thread(step.function)
+            if isinstance(step, Open):
+                with calling(step.call.method) as metadata:
+                    return self._stubs.start(step.call, metadata)
+            assert isinstance(step, Receive)
+            message = await step.stream.read()
+            return None if message is grpc.aio.EOF else message
+        except grpc.RpcError as error:
+            raise server_error(error) from error

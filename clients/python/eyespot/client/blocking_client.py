@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,21 +18,26 @@ from eyespot.client.channel import (
     server_address,
 )
 from eyespot.client.errors import closed_error, server_error
-from eyespot.client.explanation import Explanation
+from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.operations import Inputs, Operations
-from eyespot.client.pictures import Images
+from eyespot.client.pictures import Images, Picture
+from eyespot.client.question import Question
 from eyespot.client.requests import Target
 from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
 from eyespot.client.spans import calling
 from eyespot.client.steps import (
     Call,
+    Give,
+    Open,
     Outcome,
     Pause,
+    Receive,
     Result,
     RetryPolicy,
     Step,
     Steps,
+    Work,
     resume,
 )
 from eyespot.client.values import (
@@ -212,9 +218,11 @@ class Client:
         *,
         method: str = "saliency",
         target: Target | Sequence[Target] | None = None,
+        like: Picture | Array | None = None,
         top_k: int = 1,
         score: str = "logit",
         channel_reduction: str | None = None,
+        encoding: str = "raw",
         parameters: Mapping[str, Parameter] | None = None,
         model_version: str = "",
         timeout: float | None = None,
@@ -228,30 +236,72 @@ class Client:
             method: A name from `list_methods`.
             target: Class index, label or ExplainTarget: one for all pictures, or one for
                 each; None explains each picture's top class.
+            like: Of a model that embeds: a picture or row; in place of a class, the cosine
+                similarity of each picture's vector to this one's is explained.
             top_k: How many of each picture's top classes are explained, at little more
                 than the cost of one; those of one picture stand together in the answer.
             score: What is differentiated: "logit", "probability" (softmax),
                 "binary_logit" (the class against all others) or "binary_probability".
             channel_reduction: "max" (largest magnitude), "mean" (signed) or "none"; the first
                 for pictures and the last for what has no channels, unless told.
+            encoding: How maps travel: "raw" numbers, or "png": 8 bits and the range, about a
+                tenth of the size; not for channels that are not reduced.
             parameters: Of the method.
             model_version: The newest when empty.
             timeout: In seconds.
         """
-        return self._perform_all(
-            self._operations.explain(
-                model_name,
-                images,
-                method=method,
-                target=target,
-                top_k=top_k,
-                score=score,
-                channel_reduction=channel_reduction,
-                parameters=parameters,
-                model_version=model_version,
-                timeout=timeout,
-            )
+        question = Question(
+            method=method,
+            target=target,
+            like=like,
+            top_k=top_k,
+            score=score,
+            channel_reduction=channel_reduction,
+            encoding=encoding,
+            parameters=parameters,
+            model_version=model_version,
         )
+        return self._perform_all(
+            self._operations.explain(model_name, images, question, timeout=timeout)
+        )
+
+    def explain_stream(
+        self,
+        model_name: str,
+        images: Images,
+        *,
+        method: str = "saliency",
+        target: Target | Sequence[Target] | None = None,
+        like: Picture | Array | None = None,
+        top_k: int = 1,
+        score: str = "logit",
+        channel_reduction: str | None = None,
+        encoding: str = "raw",
+        parameters: Mapping[str, Parameter] | None = None,
+        model_version: str = "",
+        timeout: float | None = None,
+    ) -> Generator[ExplainProgress, None, None]:
+        """Do what `explain` does, and tell what is known by then each time that it is more.
+
+        Leave the loop, and the server stops within one step. Long methods are refined:
+        "integrated_gradients", "smooth_grad", "occlusion" and "rise".
+
+        Yields:
+            The progress and the explanations so far; the last are what `explain` returns.
+        """
+        question = Question(
+            method=method,
+            target=target,
+            like=like,
+            top_k=top_k,
+            score=score,
+            channel_reduction=channel_reduction,
+            encoding=encoding,
+            parameters=parameters,
+            model_version=model_version,
+        )
+        steps = self._operations.explain_stream(model_name, images, question, timeout=timeout)
+        yield from self._perform_stream(steps)
 
     def server_live(self, *, timeout: float | None = None) -> bool:
         """Whether the server is up; UnavailableError when it cannot be reached."""
@@ -357,20 +407,44 @@ class Client:
             except StopIteration as end:
                 result: Result = end.value
                 return result
-            try:
-                outcome = Outcome(self._perform(step))
-            except Exception as error:  # the operation decides what becomes of it
-                outcome = Outcome(error=error)
+            outcome = self._outcome(step)
+
+    def _perform_stream(self, steps: Steps[None]) -> Generator[Any, None, None]:
+        """Perform the steps, and yield what they give."""
+        outcome = Outcome()
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    step = resume(steps, outcome)
+                except StopIteration:
+                    return
+                if isinstance(step, Give):
+                    yield step.value
+                    outcome = Outcome()
+                else:
+                    outcome = self._outcome(step)
+
+    def _outcome(self, step: Step) -> Outcome:
+        try:
+            return Outcome(self._perform(step))
+        except Exception as error:  # the operation decides what becomes of it
+            return Outcome(error=error)
 
     def _perform(self, step: Step) -> Any:
         if isinstance(step, Pause):
             return self._sleep(step.seconds)
-        if isinstance(step, Call):
-            if self._is_closed:
-                raise closed_error(self)
-            try:
+        if isinstance(step, Work):
+            return step.function()
+        if self._is_closed:
+            raise closed_error(self)
+        try:
+            if isinstance(step, Call):
                 with calling(step.method) as metadata:
                     return self._stubs.start(step, metadata)
-            except grpc.RpcError as error:
-                raise server_error(error) from error
-        return step.function()
+            if isinstance(step, Open):
+                with calling(step.call.method) as metadata:
+                    return self._stubs.start(step.call, metadata)
+            assert isinstance(step, Receive)
+            return next(step.stream, None)
+        except grpc.RpcError as error:
+            raise server_error(error) from error

@@ -60,7 +60,10 @@ class Stubs:
         self._calls = {**vars(inference), **vars(explain)}  # no name is in both
 
     def start(self, call: Call, metadata: Metadata) -> Any:
-        """Send a call: the answer itself, or on an asyncio channel its awaitable."""
+        """Send a call: the answer itself, or on an asyncio channel its awaitable.
+
+        Of many messages, the stream.
+        """
         start = self._calls[call.method]
         told = (*self._metadata, *metadata)
         return start(call.request, timeout=call.timeout, metadata=told or None)

@@ -17,7 +17,7 @@ _TILE = 128  # the least width of a picture and of its map
 _GAP, _MARGIN = 28, 32
 _TITLE_SIZE, _CAPTION_SIZE, _TEXT_SIZE = 22, 17, 13
 _HEAD, _CAPTION, _LEGEND_HEIGHT = 76, 30, 38
-_BAR_WIDTH, _BAR_HEIGHT = 220, 12
+_BAR_WIDTH, _BAR_HEIGHT, _SCALE_HEIGHT = 220, 12, 20
 _INK, _FAINT_INK, _PAPER, _FRAME = (25, 25, 25), (110, 110, 110), (255, 255, 255), (205, 205, 205)
 
 
@@ -51,7 +51,7 @@ def draw_contact_sheet(
     columns = min(columns, len(pairs))
     rows = math.ceil(len(pairs) / columns)
     step_x, step_y = width + _GAP, height + _CAPTION + _GAP
-    legend = _legend(explanations)
+    legend = draw_legend(explanations)
     inner_width = max(columns * step_x - _GAP, legend.width)
     body_height = rows * step_y - _GAP
     sheet = Image.new(
@@ -94,8 +94,22 @@ def _write_head(pen: ImageDraw.ImageDraw, title: str, first: Explanation) -> Non
     pen.text((_MARGIN, 44), said, _FAINT_INK, ImageFont.load_default(_TEXT_SIZE))
 
 
-def _legend(explanations: Sequence[Explanation]) -> Image.Image:
-    is_signed = any(bool((each.attributions < 0).any()) for each in explanations)
+def draw_legend(explanations: Sequence[Explanation]) -> Image.Image:
+    """Draw the scales that the maps of a sheet have, and what their ends mean."""
+    kinds = sorted({explanation.is_signed for explanation in explanations})
+    scales = [_scale(is_signed=is_signed) for is_signed in kinds]
+    width = max(scale.width for scale in scales)
+    height = _LEGEND_HEIGHT + (len(scales) - 1) * _SCALE_HEIGHT
+    legend = Image.new("RGB", (width, height), _PAPER)
+    for number, scale in enumerate(scales):
+        legend.paste(scale, (0, number * _SCALE_HEIGHT))
+    note = "Each map has its own scale, up to its 99th percentile."
+    font = ImageFont.load_default(_TEXT_SIZE)
+    ImageDraw.Draw(legend).text((0, height), note, _FAINT_INK, font, anchor="ld")
+    return legend
+
+
+def _scale(*, is_signed: bool) -> Image.Image:
     values = np.linspace(-1.0 if is_signed else 0.0, 1.0, _BAR_WIDTH)
     colors = color_maps.diverging(values) if is_signed else color_maps.sequential(values)
     bar = Image.fromarray(np.repeat(colors[None], _BAR_HEIGHT, axis=0))
@@ -104,12 +118,10 @@ def _legend(explanations: Sequence[Explanation]) -> Image.Image:
     most = "speaks for it" if is_signed else "decides"
     left = round(font.getlength(least)) + 10
     right = left + _BAR_WIDTH + 10
-    legend = Image.new("RGB", (right + round(font.getlength(most)), _LEGEND_HEIGHT), _PAPER)
-    pen = ImageDraw.Draw(legend)
+    scale = Image.new("RGB", (right + round(font.getlength(most)), _SCALE_HEIGHT), _PAPER)
+    pen = ImageDraw.Draw(scale)
     middle = _BAR_HEIGHT // 2 + 2
     pen.text((0, middle), least, _INK, font, anchor="lm")
-    legend.paste(bar, (left, middle - _BAR_HEIGHT // 2))
+    scale.paste(bar, (left, middle - _BAR_HEIGHT // 2))
     pen.text((right, middle), most, _INK, font, anchor="lm")
-    note = "Each map has its own scale, up to its 99th percentile."
-    pen.text((0, _LEGEND_HEIGHT), note, _FAINT_INK, font, anchor="ld")
-    return legend
+    return scale

@@ -13,6 +13,7 @@ from PIL import Image
 from eyespot.client import overlay
 from eyespot.client.answers import label_of, read_attributions
 from eyespot.client.errors import PictureError
+from eyespot.client.normalisation import CLIP_PERCENTILE, Normalisation
 from eyespot.client.pictures import Picture
 from eyespot.client.requests import Target
 from eyespot.client.seen_picture import (
@@ -72,14 +73,24 @@ class Explanation:
         name = self.label or f"class {self.target}"
         return f"{name} rather than {self.against}" if self.against else name
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether the numbers have a sign: what speaks for the score, and what against it."""
+        return self.channel_reduction != "max" or bool((self.attributions < 0).any())
+
     def overlay(
-        self, image: Picture | None = None, *, legend: bool = True, size: int = 320
+        self,
+        image: Picture | None = None,
+        *,
+        legend: bool = True,
+        size: int = 320,
+        clip: float = CLIP_PERCENTILE,
+        sign: str | None = None,
+        smooth: float = 0.0,
     ) -> Image.Image:
         """Draw the attributions over a pale copy of the picture, with the picture beside it.
 
         Magnitudes go from nothing over yellow to violet, signed values from blue to red.
-        The scale ends at the 99th percentile of the magnitudes, so that a few outliers do
-        not drown the rest; nothing is smoothed.
 
         Args:
             image: What to draw upon, put in place by the model's rule; the pixels that
@@ -87,10 +98,18 @@ class Explanation:
             legend: Whether the picture stands on the left, and class, score and scale are
                 written around both; without, it is the attributions over the pale copy alone.
             size: The shorter side is enlarged to about so many pixels where it is smaller.
+            clip: Percentile of the magnitudes at which the scale ends, so that a few
+                outliers do not drown the rest; 100 clips nothing.
+            sign: "signed", "absolute" (magnitudes), or None: signed where the numbers are.
+                The channel reduction "max" has left no sign.
+            smooth: Standard deviation, in pixels of the attributions, of the bell curve
+                that smooths them; 0 leaves them as they are.
 
         Raises:
-            PictureError: The attributions are no map of a picture, or there is none.
+            PictureError: The attributions are no map of a picture, or there is none; or
+                `clip`, `sign` or `smooth` is impossible.
         """
+        normalisation = Normalisation(clip, sign, smooth)
         if self.attributions.ndim not in (2, 3):
             raise PictureError(
                 f"attributions of shape {self.attributions.shape} are no map of a picture; "
@@ -102,19 +121,35 @@ class Explanation:
             title=self.title,
             subtitle=self._subtitle(),
             # Only the largest magnitude of the channels may lack a sign.
-            is_signed=self.channel_reduction != "max" or bool((self.attributions < 0).any()),
+            is_signed=self.is_signed,
             is_legend_drawn=legend,
             size=size,
+            normalisation=normalisation,
         )
 
-    def save(self, path: str | os.PathLike[str], *, image: Picture | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        image: Picture | None = None,
+        clip: float = CLIP_PERCENTILE,
+        sign: str | None = None,
+        smooth: float = 0.0,
+    ) -> None:
         """Write the overlay to a file, in the format that its suffix names.
+
+        Args:
+            path: Of the file.
+            image: As in `overlay`, and so are `clip`, `sign` and `smooth`.
+            clip: A percentile.
+            sign: "signed" or "absolute".
+            smooth: In pixels.
 
         Raises:
             PictureError: As `overlay`, the suffix names no format, or the file cannot be
                 written, such as into a folder that is not there.
         """
-        write_picture(self.overlay(image), path)
+        write_picture(self.overlay(image, clip=clip, sign=sign, smooth=smooth), path)
 
     def picture(self) -> Image.Image:
         """Give the picture as the model saw it.
@@ -140,6 +175,22 @@ class Explanation:
         return f"{said}, channel reduction {self.channel_reduction}"
 
 
+@dataclass(frozen=True, eq=False)
+class ExplainProgress:
+    """What is known while an explanation is refined.
+
+    Attributes:
+        progress: The share of the work that is done, 0 to 1.
+        explanations: Of the pictures that were begun, in order; with progress 1, of all.
+    """
+
+    progress: float
+    explanations: Sequence[Explanation]
+
+    def __repr__(self) -> str:
+        return f"ExplainProgress({self.progress:.0%}, {len(self.explanations)} explanations)"
+
+
 def read_explanations(
     response: explain_pb2.ExplainResponse,
     inputs: Array,
@@ -148,6 +199,7 @@ def read_explanations(
     targets: Sequence[Target],
     score_name: str,
     channel_reduction: str,
+    like: str = "the embedding",
 ) -> list[Explanation]:
     """Read the answer for the rows of one request, which were `inputs`."""
     attributions = read_attributions(response)  # (B, ...) in the input's axis order
@@ -164,7 +216,7 @@ def read_explanations(
             model_version=response.model_version,
             method=response.method,
             channel_reduction=channel_reduction,
-            **_asked(targets, number // per_row, score_name, row.label, config),
+            **_asked(targets, number // per_row, score_name, row.label, config, like),
             pixels=read_pixels(inputs[number // per_row], axis),
             preprocessing=config.preprocessing,
         )
@@ -173,12 +225,17 @@ def read_explanations(
 
 
 def _asked(
-    targets: Sequence[Target], row: int, score_name: str, label: str, config: ModelConfig
+    targets: Sequence[Target],
+    row: int,
+    score_name: str,
+    label: str,
+    config: ModelConfig,
+    like: str,
 ) -> dict[str, str]:
     """How that is called which was asked about one row."""
     target = targets[row if len(targets) > 1 else 0] if targets else None
     if isinstance(target, ExplainTarget) and target.embedding is not None:
-        return {"label": "likeness to the embedding", "score_name": "cosine similarity"}
+        return {"label": f"likeness to {like}", "score_name": "cosine similarity"}
     against = target.against if isinstance(target, ExplainTarget) else None
     if against is None:
         return {"label": label, "score_name": score_name}

@@ -8,6 +8,7 @@ built on them, because the model may have been replaced.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -15,25 +16,34 @@ import numpy as np
 
 from eyespot.client import answers, requests
 from eyespot.client.errors import (
-    ClientError,
     InvalidArgumentError,
     NotFoundError,
     UnimplementedError,
 )
-from eyespot.client.explanation import Explanation, read_explanations
+from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.pictures import Images, Picture, as_rows, loader
-from eyespot.client.requests import Target
+from eyespot.client.question import Asking, Question
 from eyespot.client.segmentation import Segmentation, read_segmentations
-from eyespot.client.steps import Deadline, Pause, RetryPolicy, Steps, Work, send
+from eyespot.client.steps import (
+    Deadline,
+    Give,
+    Pause,
+    Receive,
+    RetryPolicy,
+    Steps,
+    Work,
+    open_stream,
+    send,
+)
 from eyespot.client.values import (
     Classification,
+    ExplainTarget,
     InferResult,
     MethodDescription,
     ModelConfig,
     ModelMetadata,
     ModelStatistics,
     ModelStatus,
-    Parameter,
     ServerMetadata,
 )
 from eyespot.v1 import explain_pb2, inference_pb2, model_config_pb2
@@ -43,7 +53,6 @@ Inputs: TypeAlias = Mapping[str, Array] | Images
 
 # Rows in one request to a server that names no bound.
 _DEFAULT_BATCH_SIZE = 32
-_RANK_OF_PICTURES = 4  # rows, height, width and channels
 # Between two looks at a model that is being loaded.
 _POLL_SECONDS = 0.25
 
@@ -170,61 +179,60 @@ class Operations:
         return answers.read_embeddings(result.outputs[name])
 
     def explain(
-        self,
-        model_name: str,
-        images: Images,
-        *,
-        method: str,
-        target: Target | Sequence[Target] | None,
-        top_k: int,
-        score: str,
-        channel_reduction: str | None,
-        parameters: Mapping[str, Parameter] | None,
-        model_version: str,
-        timeout: float | None,
+        self, model_name: str, images: Images, question: Question, *, timeout: float | None
     ) -> Steps[list[Explanation]]:
         """Ask which elements of each row made the model say so."""
         deadline = self._deadline(timeout)
-        metadata = yield from self._metadata_of(model_name, model_version, deadline)
-        config = yield from self._config_of(model_name, model_version, deadline)
-        rank = len(requests.only_input(metadata).shape)
-        rows = as_rows(images, rank)
-        if channel_reduction is None:
-            channel_reduction = "max" if rank == _RANK_OF_PICTURES else "none"
-        targets = requests.as_targets(target)
-        if len(targets) not in (0, 1, len(rows)):
-            raise ClientError(
-                f"target is one for all rows or one per row: found {len(targets)} "
-                f"for {len(rows)} rows"
-            )
-        if top_k < 1 or (top_k > 1 and targets):
-            raise ClientError(
-                f"top_k is 1 or more, and more than 1 only without a target: found {top_k}"
-            )
+        asking = yield from self._asking(model_name, images, question, deadline)
         explanations: list[Explanation] = []
-        for batch in _batches(rows, config):
+        for batch in _batches(asking.rows, asking.config):
             array = yield Work(batch.load)
-            request = requests.explain_request(
-                requests.by_name(array, metadata),
-                metadata,
-                model_version=model_version,
-                method=method,
-                targets=requests.targets_of_rows(targets, batch.start, batch.stop),
-                top_k=top_k,
-                score=score,
-                channel_reduction=channel_reduction,
-                parameters=parameters or {},
-            )
+            request = asking.request(array, batch.start, batch.stop)
             response = yield from self._send_built("Explain", request, deadline)
-            explanations += read_explanations(
-                response,
-                array,
-                config,
-                targets=requests.targets_of_rows(targets, batch.start, batch.stop),
-                score_name=score,
-                channel_reduction=channel_reduction,
-            )
+            explanations += asking.read(response, array, batch.start, batch.stop)
         return explanations
+
+    def explain_stream(
+        self, model_name: str, images: Images, question: Question, *, timeout: float | None
+    ) -> Steps[None]:
+        """Ask the same, and give what is known each time that the server tells more."""
+        deadline = self._deadline(timeout)
+        asking = yield from self._asking(model_name, images, question, deadline)
+        done: list[Explanation] = []
+        for batch in _batches(asking.rows, asking.config):
+            array = yield Work(batch.load)
+            request = asking.request(array, batch.start, batch.stop)
+            with self._forgetting_if_refused(request):
+                stream, message = yield from open_stream(
+                    "ExplainStream", request, deadline=deadline, policy=self._policy
+                )
+            try:
+                known = []
+                while message is not None:
+                    known = asking.read(message.explain_response, array, batch.start, batch.stop)
+                    rows = batch.start + message.progress * (batch.stop - batch.start)
+                    yield Give(ExplainProgress(rows / len(asking.rows), [*done, *known]))
+                    message = yield Receive(stream)
+                done += known
+            finally:
+                stream.cancel()  # the caller may have gone: the server need not go on
+
+    def _asking(
+        self, model_name: str, images: Images, question: Question, deadline: Deadline
+    ) -> Steps[Asking]:
+        """Learn of the model what the question must be built on."""
+        version = question.model_version
+        metadata = yield from self._metadata_of(model_name, version, deadline)
+        config = yield from self._config_of(model_name, version, deadline)
+        rows = as_rows(images, len(requests.only_input(metadata).shape))
+        targets = question.targets_of(len(rows))
+        if question.like is not None:
+            name = answers.output_name(metadata, None, usual="embedding")
+            result = yield from self._infer_rows(
+                question.like, metadata, model_version=version, outputs=[name], deadline=deadline
+            )
+            targets = [ExplainTarget(embedding=question.embedding_of(result.outputs[name]))]
+        return Asking(question, rows, targets, metadata, config)
 
     def server_live(self, *, timeout: float | None) -> Steps[bool]:
         """Is the process up and answering?"""
@@ -380,8 +388,13 @@ class Operations:
 
     def _send_built(self, method: str, request: Any, deadline: Deadline) -> Steps[Any]:
         """Send what was built on the model's metadata."""
-        try:
+        with self._forgetting_if_refused(request):
             return (yield from send(method, request, deadline=deadline, policy=self._policy))
+
+    @contextmanager
+    def _forgetting_if_refused(self, request: Any) -> Iterator[None]:
+        try:
+            yield
         except (InvalidArgumentError, NotFoundError):
             key = (request.model_name, request.model_version)
             self._metadata.pop(key, None)

@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from eyespot.client import color_maps
+from eyespot.client.normalisation import Normalisation
 
 Floats = NDArray[np.float64]
-
-CLIP_PERCENTILE = 99.0
 
 # The input is drawn in pale grey, so that every colour comes from the attributions.
 _PALEST, _DARKEST = 255, 160
@@ -30,13 +29,15 @@ def draw(
     is_signed: bool,
     is_legend_drawn: bool,
     size: int,
+    normalisation: Normalisation,
 ) -> Image.Image:
     """Draw attributions (H, W) or (H, W, C) over a picture of the same height and width.
 
     With a legend the picture itself is beside them: under the colours one may not know it.
     """
-    values = flatten(attributions)
-    limit = scale_limit(values)
+    values = normalisation.map_of(attributions)
+    limit = normalisation.limit_of(values)
+    is_signed = normalisation.is_signed(by_itself=is_signed)
     height, width = values.shape
     factor = max(1, -(-size // min(height, width)))  # a whole number: pixels stay square
     drawn = _blend(values / limit, background, is_signed=is_signed)
@@ -46,23 +47,8 @@ def draw(
     picture = background.convert("RGB").resize(drawn.size, Image.Resampling.NEAREST)
     framed = _frame(picture, drawn, limit=limit if values.any() else 0.0, is_signed=is_signed)
     _write_titles(framed, title, subtitle)
+    _write_note(framed, str(normalisation), picture)
     return framed
-
-
-def flatten(attributions: NDArray[np.float32]) -> Floats:
-    """Take of several channels the value of largest magnitude; what is not finite is 0."""
-    values = np.nan_to_num(attributions.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if values.ndim == 2:
-        return values
-    largest = np.abs(values).argmax(axis=2)  # (H, W, C) -> (H, W)
-    chosen: Floats = np.take_along_axis(values, largest[..., None], axis=2)[..., 0]
-    return chosen
-
-
-def scale_limit(values: Floats) -> float:
-    """The magnitude that gets the full colour; never 0."""
-    magnitudes = np.abs(values)
-    return float(np.percentile(magnitudes, CLIP_PERCENTILE)) or float(magnitudes.max()) or 1.0
 
 
 def _blend(values: Floats, background: Image.Image, *, is_signed: bool) -> Image.Image:
@@ -110,6 +96,14 @@ def _write_titles(framed: Image.Image, title: str, subtitle: str) -> None:
     pen.text((_MARGIN, _MARGIN), fit_text(title, font, width), _INK, font)
     position = (_MARGIN, _MARGIN + _TITLE_HEIGHT)
     pen.text(position, fit_text(subtitle, small, width), _FAINT_INK, small)
+
+
+def _write_note(framed: Image.Image, note: str, picture: Image.Image) -> None:
+    """Say under the picture, beside the scale, what was done to the numbers."""
+    font = ImageFont.load_default(_TEXT_FONT_SIZE)
+    top = _MARGIN + _TITLE_HEIGHT + _SUBTITLE_HEIGHT + picture.height + _MARGIN
+    said = fit_text(note, font, picture.width)
+    ImageDraw.Draw(framed).text((_MARGIN, top), said, _FAINT_INK, font)
 
 
 def _bar(width: int, *, is_signed: bool) -> Image.Image:

@@ -15,6 +15,7 @@ from eyespot.v1.tensors import Array
 Target: TypeAlias = int | str | ExplainTarget
 SCORES = ("logit", "probability", "binary_logit", "binary_probability")
 CHANNEL_REDUCTIONS = ("max", "mean", "none")
+ENCODINGS = ("raw", "png")
 
 
 def only_input(metadata: ModelMetadata) -> TensorMetadata:
@@ -65,9 +66,11 @@ def explain_request(
     score: str,
     channel_reduction: str,
     parameters: Mapping[str, Parameter],
+    encoding: str,
 ) -> explain_pb2.ExplainRequest:
     """Ask for an explanation of every row."""
     _check_choice("score", score, SCORES)
+    _check_choice("encoding", encoding, ENCODINGS)
     _check_choice("channel_reduction", channel_reduction, CHANNEL_REDUCTIONS)
     request = explain_pb2.ExplainRequest(
         model_name=metadata.name,
@@ -78,6 +81,7 @@ def explain_request(
         targets_per_row=top_k,
         channel_reduction=f"CHANNEL_REDUCTION_{channel_reduction.upper()}",
         score=f"SCORE_{score.upper()}",
+        encoding=f"ATTRIBUTION_ENCODING_{encoding.upper()}",
     )
     _add_inputs(request, arrays, metadata)
     return request

@@ -49,7 +49,28 @@ class Work:
     function: Callable[[], Any]
 
 
-Step: TypeAlias = Call | Pause | Work
+@dataclass(frozen=True)
+class Open:
+    """Send a request that is answered by many messages; its outcome is the stream of them."""
+
+    call: Call
+
+
+@dataclass(frozen=True)
+class Receive:
+    """Wait for the next message of a stream; its outcome is None at the end."""
+
+    stream: Any
+
+
+@dataclass(frozen=True)
+class Give:
+    """Hand something to the caller, who may want no more of it."""
+
+    value: Any
+
+
+Step: TypeAlias = Call | Pause | Work | Open | Receive | Give
 Steps: TypeAlias = Generator[Step, Any, Result]
 
 
@@ -123,9 +144,39 @@ def send(method: str, request: Message, *, deadline: Deadline, policy: RetryPoli
 
     Every call of the two services may be repeated: none of them changes anything.
     """
+
+    def call(timeout: float | None) -> Steps[Any]:
+        return (yield Call(method, request, timeout))
+
+    return _repeat(call, deadline=deadline, policy=policy)
+
+
+def open_stream(
+    method: str, request: Message, *, deadline: Deadline, policy: RetryPolicy
+) -> Steps[tuple[Any, Any]]:
+    """Do the same for a call that is answered by many messages.
+
+    Returns:
+        The stream and its first message, None if there is none. Whoever gets it cancels it.
+    """
+
+    def call(timeout: float | None) -> Steps[tuple[Any, Any]]:
+        stream = yield Open(Call(method, request, timeout))
+        try:
+            return stream, (yield Receive(stream))
+        except BaseException:  # whoever waited may be gone
+            stream.cancel()
+            raise
+
+    return _repeat(call, deadline=deadline, policy=policy)
+
+
+def _repeat(
+    call: Callable[[float | None], Steps[Result]], *, deadline: Deadline, policy: RetryPolicy
+) -> Steps[Result]:
     for attempt in itertools.count():
         try:
-            return (yield Call(method, request, deadline.remaining()))
+            return (yield from call(deadline.remaining()))
         except UnavailableError as error:
             pause = policy.pause(attempt)
             is_in_vain = not error.may_pass or attempt >= policy.retries

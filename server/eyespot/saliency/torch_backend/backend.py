@@ -5,9 +5,11 @@ respect to, a leaf is put into it, and the program gives that leaf beside its ou
 one call yields both ends of the path, and nothing is ever stored on the module.
 """
 
+import copy
 import functools
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,13 @@ from eyespot.saliency.torch_backend.program import (
     user_input,
     user_output,
 )
+from eyespot.saliency.torch_backend.randomisation import randomise, weight_layers
 from eyespot.saliency.torch_backend.rectifiers import deconvolve, guide
 
-# More rows in one call gain nothing on a CPU, and delay whoever wants to stop.
-_BEST_ROWS = 16
+# More rows in one call gain nothing on a CPU, and delay whoever wants to stop: so many of the
+# size of ImageNet's, and of smaller ones as many as have as many elements, up to a bound.
+_BEST_ROWS, _MOST_ROWS = 16, 64
+_IMAGENET_ELEMENTS = 3 * 224 * 224
 # Variants of the graph that are kept: rules times layers.
 _KEPT_VARIANTS = 32
 # The same for relevance, of which anyone may ask for other numbers each time.
@@ -74,6 +79,7 @@ class TorchBackend:
         self._num_threads = num_threads
         self._memory_mib = memory_mib
         self._weights = lifted_values(program)
+        self._weight_layers = weight_layers(program)
         self._graph = program.graph
         self._input = user_input(program)
         self._output = user_output(program)
@@ -128,7 +134,7 @@ class TorchBackend:
                 f"and {self._memory_mib} MiB are allowed: send a smaller input, or allow more "
                 "with --explain-memory-mib"
             )
-        return min(_BEST_ROWS, rows)
+        return min(_best_rows(row_shape), rows)
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs (B, ...) of a batch."""
@@ -202,6 +208,16 @@ class TorchBackend:
         value = self._weights[placeholders.index(weights)]
         return LinearHead(pooled.name, _to_array(value))
 
+    def weight_layers(self) -> tuple[str, ...]:
+        """Every layer that has weights, in the order of the computation."""
+        return tuple(layer.name for layer in self._weight_layers)
+
+    def randomised(self, layers: Collection[str], *, seed: int) -> "TorchBackend":
+        """The same network with the weights of some layers in random order."""
+        other = copy.copy(self)  # compiled graphs are shared: they take the weights each time
+        other._weights = randomise(self._weights, self._weight_layers, layers, seed=seed)
+        return other
+
     def _differentiate(
         self,
         run: fx.GraphModule,
@@ -271,7 +287,7 @@ class TorchBackend:
 
     def _rows_within_bound(self, row_shape: tuple[int, ...]) -> int:
         if self._memory_mib is None:
-            return _BEST_ROWS
+            return _MOST_ROWS
         return self._memory_mib * 2**20 // self._bytes_per_row(row_shape)
 
     def _parts(self, x: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
@@ -304,6 +320,11 @@ class TorchBackend:
             torch.set_num_threads(self._num_threads)
 
 
+def _best_rows(row_shape: tuple[int, ...]) -> int:
+    alike = _BEST_ROWS * _IMAGENET_ELEMENTS // max(1, math.prod(row_shape))
+    return min(max(alike, _BEST_ROWS), _MOST_ROWS)
+
+
 def _ranges(count: int, size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
@@ -318,8 +339,9 @@ def _pull_back(
     targets = targets.view(rows, per_row, *outputs.shape[1:])
     found = []
     for number in range(per_row):
-        cotangent = torch.zeros_like(outputs)
-        cotangent[:rows] = targets[:, number]
+        cotangent = targets[:, number]
+        if len(outputs) > rows:  # nothing is asked of the baselines
+            cotangent = torch.cat([cotangent, torch.zeros_like(outputs[rows:])])
         (gradient,) = torch.autograd.grad(
             outputs, leaf, cotangent, retain_graph=number + 1 < per_row
         )

@@ -19,6 +19,13 @@ from eyespot.saliency.original_file import check_original
 Edit: TypeAlias = Callable[[fx.Graph, fx.Node], None]
 
 _RANKS = (2, 3, 4)
+# Operators whose value never shares memory with what they take.
+_GIVE_ANEW = {
+    *(torch.ops.aten.conv1d.default, torch.ops.aten.conv2d.default, torch.ops.aten.conv3d.default),
+    *(torch.ops.aten.linear.default, torch.ops.aten.batch_norm.default),
+    *(torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor),
+    *(torch.ops.aten.mul.Tensor, torch.ops.aten.div.Tensor),
+}
 
 
 def read_program(path: Path) -> ExportedProgram:
@@ -156,18 +163,19 @@ def _put_leaf(graph: fx.Graph, node: fx.Node) -> fx.Node:
         last = last.next
     with graph.inserting_after(last):
         leaf = graph.call_function(_make_leaf, (node,))
-    with graph.inserting_after(leaf):
-        value = graph.call_function(torch.clone, (leaf,))
-    leaf.meta = value.meta = dict(node.meta)
-    node.replace_all_uses_with(value, delete_user_cb=users.__contains__)
+    leaf.meta = dict(node.meta)
+    node.replace_all_uses_with(leaf, delete_user_cb=users.__contains__)
+    if any(user.target not in _GIVE_ANEW for user in users):
+        # What goes on through the graph may be written into, and a leaf must not be.
+        with graph.inserting_after(leaf):
+            value = graph.call_function(torch.clone, (leaf,))
+        value.meta = dict(node.meta)
+        leaf.replace_all_uses_with(value, delete_user_cb=lambda user: user is not value)
     return leaf
 
 
 def _make_leaf(value: Tensor) -> Tensor:
-    """A tensor of its own to differentiate with respect to.
-
-    Its clone goes on through the graph: the network may rectify it in place.
-    """
+    """A tensor of its own to differentiate with respect to."""
     return value.detach().requires_grad_()
 
 

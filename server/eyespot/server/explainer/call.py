@@ -1,7 +1,6 @@
 """What is asked, what is answered, and what waits between the two."""
 
-import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,18 +8,17 @@ from numpy.typing import NDArray
 
 from eyespot.saliency import (
     Attribution,
+    Backend,
     Method,
     Objective,
     ParameterValue,
-    Step,
+    Scorer,
     Targets,
     join_targets,
     reduce_channels,
 )
 
 Array = NDArray[np.generic]
-
-_tickets = itertools.count()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +81,10 @@ class Job:
     deadline: float | None
     caller: Caller = field(default_factory=Caller)
     listener: Listener | None = None
-    ticket: int = field(default_factory=lambda: next(_tickets))
 
     @property
     def key(self) -> Hashable:
-        """What calls of one batch have in common.
-
-        The steps of a stepwise method fill batches by themselves, so such a call goes alone,
-        and can be stopped alone.
-        """
-        if self.method.is_stepwise or self.listener is not None:
-            return self.ticket
+        """What calls have in common that are computed together."""
         targets = self.objective.targets
         parameters = tuple(sorted(self.parameters.items()))
         per_row = self.objective.per_row(len(self.inputs))
@@ -123,29 +114,22 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Jobs of one key, their rows together."""
+    """Jobs of one key and of a method of one step, their rows together."""
 
     jobs: Sequence[Job]
     inputs: Array
     objective: Objective
     parts: Sequence[slice]  # which targets are each job's
 
-    def take_step(
-        self, steps: Iterator[Step], channel_axis: int | None
-    ) -> tuple[float, list[Explained]]:
-        """Compute; give the progress, and each job's answer if it is done or listened to."""
-        step = next(steps)
-        is_done = step.progress >= 1
-        if not is_done and self.jobs[0].listener is None:
-            return step.progress, []
-        found = step.read()
-        if is_done:
-            self._check_count(found)
-        answers = [
-            job.result(found, part, channel_axis)
+    def explain(self, computing: Backend | Scorer) -> list[Explained]:
+        """Compute, and give each job's answer."""
+        first = self.jobs[0]
+        found = first.method.explain(computing, self.inputs, self.objective, **first.parameters)
+        self._check_count(found)
+        return [
+            job.result(found, part, computing.channel_axis)
             for job, part in zip(self.jobs, self.parts, strict=True)
         ]
-        return step.progress, answers
 
     def _check_count(self, found: Attribution) -> None:
         counts = (len(found.attributions), len(found.scores), len(found.reports))
@@ -159,7 +143,7 @@ class Batch:
 
 
 def join_jobs(jobs: Sequence[Job]) -> Batch:
-    """Put jobs of one key together; one that is listened to is alone."""
+    """Put jobs of one key together."""
     first = jobs[0]
     stops = np.cumsum([len(job.objective.targets) for job in jobs]).tolist()
     parts = [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]

@@ -1,8 +1,9 @@
 """The explainer: bounded queues and a thread of its own, so that inference stays responsive.
 
-What can be known to be wrong is told before queueing. The thread takes one step of a method
-at a time, and in turn for all that run: who asks for much keeps nobody waiting for long.
-Between two steps it is seen whether anyone still waits for the answer.
+What can be known to be wrong is told before queueing. Calls that ask for the same are computed
+together. The thread takes one step at a time, and in turn for all that ask for other things:
+who asks for much keeps nobody waiting for long. Between two steps it is seen whether anyone
+still waits for the answer.
 """
 
 import asyncio
@@ -29,12 +30,10 @@ from eyespot.saliency import (
 from eyespot.server.batcher import Batcher, Clock, Outcome
 from eyespot.server.callers import current_caller
 from eyespot.server.errors import (
-    DeadlineExceededError,
     InvalidArgumentError,
     NotExplainableError,
     RequestError,
     ResourceExhaustedError,
-    UnavailableError,
 )
 from eyespot.server.explainer.call import (
     ExplainCall,
@@ -43,6 +42,7 @@ from eyespot.server.explainer.call import (
     join_answers,
     join_jobs,
 )
+from eyespot.server.explainer.company import Companies, Member, take_step
 from eyespot.server.explainer.methods import (
     LayerStatus,
     MethodStatus,
@@ -50,8 +50,8 @@ from eyespot.server.explainer.methods import (
     list_methods,
 )
 
-# Calls of stepwise methods that take turns; more wait.
-_STEPWISE_AT_ONCE = 4
+# Calls of many steps that are under way; more wait.
+_STEPWISE_AT_ONCE = 16
 
 
 class Explainer:
@@ -64,7 +64,8 @@ class Explainer:
         no_backend: why there is no backend.
         row_shape: of the input, where it is known: costs are told for it.
         max_queue_size: most calls that wait; more are refused.
-        max_batch_size: most rows that are differentiated at once; larger calls go in parts.
+        max_batch_size: most rows of calls of one step that are computed together; larger
+            ones go in parts. A step has as many rows as the backend finds best.
         clock: the event loop's unless given.
     """
 
@@ -86,17 +87,20 @@ class Explainer:
         self._row_shape = row_shape
         self._max_batch_size = max_batch_size
         self._clock = clock
-        self._is_closed = False
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"explain-{name}")
-        self._quick, self._stepwise = (
-            Batcher[Job, Explained](
-                self._execute,
-                max_batch_size=max_batch_size,
-                max_queue_size=max_queue_size,
-                instances=instances,
-                clock=clock,
-            )
-            for instances in (1, _STEPWISE_AT_ONCE)
+        self._companies = Companies(self._take_step, self._is_wanted)
+        self._quick = Batcher[Job, Explained](
+            self._execute,
+            max_batch_size=max_batch_size,
+            max_queue_size=max_queue_size,
+            clock=clock,
+        )
+        self._stepwise = Batcher[Job, Explained](
+            self._refine,
+            max_batch_size=0,
+            max_queue_size=max_queue_size,
+            instances=_STEPWISE_AT_ONCE,
+            clock=clock,
         )
 
     @property
@@ -154,14 +158,7 @@ class Explainer:
             ResourceExhaustedError: one row takes more memory than is allowed.
             QueueFullError, DeadlineExceededError, DrainingError: as the batcher.
         """
-        job = self._check(call)
-        rows = len(job.inputs)
-        size = rows if job.method.is_stepwise else self._max_batch_size
-        parts = [
-            await self._submit(job.rows(start, min(start + size, rows)))
-            for start in range(0, rows, size)
-        ]
-        return join_answers(parts)
+        return await self._answer(self._check(call))
 
     async def explain_in_steps(
         self, call: ExplainCall
@@ -178,7 +175,7 @@ class Explainer:
             latest.put_nowait((progress, explained))
 
         job = replace(self._check(call), listener=listen)
-        answer = asyncio.create_task(self._submit(job))
+        answer = asyncio.create_task(self._answer(job))
         try:
             while not answer.done():
                 step = asyncio.create_task(latest.get())
@@ -197,7 +194,7 @@ class Explainer:
 
     def close(self) -> None:
         """Let go of the thread; what runs ends with the step that it is in."""
-        self._is_closed = True
+        self._companies.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, call: ExplainCall) -> Job:
@@ -240,12 +237,22 @@ class Explainer:
             raise type(self._no_backend)(str(self._no_backend))
         return computing
 
+    async def _answer(self, job: Job) -> Explained:
+        rows = len(job.inputs)
+        size = rows if job.method.is_stepwise else self._max_batch_size
+        parts = [
+            await self._submit(job.rows(start, min(start + size, rows)))
+            for start in range(0, rows, size)
+        ]
+        return join_answers(parts)
+
     async def _submit(self, job: Job) -> Explained:
         batcher = self._stepwise if job.method.is_stepwise else self._quick
+        rows = 1 if job.method.is_stepwise else min(len(job.inputs), self._max_batch_size)
         try:
             outcome: Outcome[Explained] = await batcher.submit(
                 job,
-                rows=min(len(job.inputs), self._max_batch_size),
+                rows=rows,
                 key=job.key,
                 deadline=job.deadline,
                 caller=current_caller().identity,
@@ -256,36 +263,28 @@ class Explainer:
         return replace(outcome.result, queue_ns=outcome.queue_ns, compute_ns=outcome.compute_ns)
 
     async def _execute(self, jobs: Sequence[Job]) -> Sequence[Explained]:
-        """Explain a batch of jobs of one key, step by step."""
-        loop = asyncio.get_running_loop()
-        first = jobs[0]
-        batch = join_jobs(jobs)
-        computing = self._computing(first.method)
-        steps = first.method.attribute(
-            computing, batch.inputs, batch.objective, parameters=first.parameters
+        """Explain calls of one key at one go."""
+        computing = self._computing(jobs[0].method)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, join_jobs(jobs).explain, computing
         )
-        while True:
-            progress, results = await loop.run_in_executor(
-                self._threads, batch.take_step, steps, computing.channel_axis
-            )
-            if progress >= 1:
-                return results
-            for job, result in zip(jobs, results, strict=False):  # none where nobody listens
-                assert job.listener is not None
-                job.listener(progress, result)
-            self._check_is_wanted(jobs, self._clock or loop, progress)
 
-    def _check_is_wanted(self, jobs: Sequence[Job], clock: Clock, progress: float) -> None:
-        if self._is_closed:
-            raise UnavailableError("the model was taken away before the request had its answer")
-        now = clock.time()
-        is_wanted = any(
-            not job.caller.is_gone and (job.deadline is None or now < job.deadline) for job in jobs
+    async def _refine(self, jobs: Sequence[Job]) -> Sequence[Explained]:
+        """Explain a call in steps, which it shares with those of its key."""
+        [job] = jobs
+        return [await self._companies.join(job)]
+
+    async def _take_step(self, members: Sequence[Member]) -> None:
+        computing = self._computing(members[0].job.method)
+        await asyncio.get_running_loop().run_in_executor(
+            self._threads, take_step, members, computing
         )
-        if not is_wanted:
-            raise DeadlineExceededError(
-                f"nobody waits for the answer any more; {progress:.0%} of it was computed"
-            )
+
+    def _is_wanted(self, job: Job) -> bool:
+        if job.caller.is_gone or job.deadline is None:
+            return not job.caller.is_gone
+        clock = self._clock or asyncio.get_running_loop()
+        return clock.time() < job.deadline
 
 
 def _targets_of_rows(call: ExplainCall, rows: int, computing: Scorer) -> Targets:
