@@ -93,7 +93,7 @@ def measure(workload: Workload, rounds: int, folder: Path) -> list[Round]:
     )
     row = np.random.default_rng(0).random((1, *workload.row_shape), np.float32)
     request = folder / "request"
-    request.write_bytes(_request(workload.model_name, row))
+    request.write_bytes(request_of(workload.model_name, row))
     calls = workload.calls
     in_process = InProcess(result.path / "model.onnx", row, images=calls)
     print(f"{workload.model_name}: (a) is fastest with {in_process.fastest}")
@@ -118,7 +118,8 @@ def measure(workload: Workload, rounds: int, folder: Path) -> list[Round]:
         ]
 
 
-def _request(model_name: str, row: np.ndarray) -> bytes:
+def request_of(model_name: str, row: np.ndarray) -> bytes:
+    """One row for the input of a model, as bytes."""
     tensor = inference_pb2.ModelInferRequest.InferInputTensor(
         name="input", datatype="FP32", shape=row.shape
     )

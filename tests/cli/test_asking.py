@@ -320,3 +320,25 @@ def test_status_is_a_check_for_scripts(
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon"])
 def test_a_timeout_is_positive(run, timeout):
     assert run("status", "--timeout", timeout).code == 2
+
+
+def test_methods_lists_what_works_and_why_the_rest_does_not(run, address):
+    ran = run("methods", "--model", "colors", "--server", address)
+    assert ran.out.splitlines() == [
+        "METHOD  FORWARD PASSES     PAPER",
+        "smooth  150, with n_steps  S et al. 2017",
+        "  smooth --parameter n_steps=50: steps (int64, from 1)",
+        "cam does not work here: no convolution",
+    ]
+    assert (ran.code, ran.err) == (0, "")
+    told = run("methods", "--model", "colors", "--server", address, "--json").json
+    assert told["model_name"] == "colors"
+    assert [method["is_available"] for method in told["methods"]] == [True, False]
+
+
+def test_a_step_is_asked_for(run, address, pictures, servicer, tmp_path):
+    ran = run("explain", pictures / "green.png", "--model", "colors", "--server", address,
+              "--target", "1", "--step", "3", "--output", tmp_path)  # fmt: skip
+    assert ran.code == 0
+    (asked,) = servicer.of(explain_pb2.ExplainRequest)
+    assert [(target.index, target.step) for target in asked.targets] == [(1, 3)]

@@ -10,9 +10,12 @@ from eyespot.cli.main import SUBCOMMANDS, Subcommand, main
 def test_the_help_lists_every_command_and_exit_code(run):
     ran = run("--help")
     assert ran.code == 0
-    commands = "models train export add inspect compare check serve status infer explain demo"
+    commands = (
+        "models train export add inspect compare evaluate check serve status infer segment embed "
+        "explain methods evaluate-saliency demo"
+    )
     for name in commands.split():
-        assert f"\n    {name} " in ran.out
+        assert f"\n    {name}" in ran.out
     for line in ("0    done", "2    the command line", "3    the server cannot", "130  inter"):
         assert line in ran.out
 

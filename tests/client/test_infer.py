@@ -117,7 +117,7 @@ def test_a_broken_picture_is_named(client, picture, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name, why in [
         ("torn.png", "truncated"),
-        ("text.png", "not a picture in a known format"),
+        ("text.png", "not a picture in a format that is read"),
         ("absent.png", "no such file"),
     ]:
         with pytest.raises(PictureError, match=f"{name} cannot be read: .*{why}"):

@@ -26,6 +26,7 @@ SERVER_OPTIONS = (
     *("--server-id", "triton"),  # by which the programs know that they are where they wanted to be
     "--shared-memory",
     "--load-files",
+    "--settings-calls",
     *("--model-control-mode", "explicit"),
     *("--load-model", "*"),
 )

@@ -88,6 +88,8 @@ def test_an_original_with_a_pickle_is_not_opened(repository):
     [
         (lambda model: (model / "config.pbtxt").unlink(), "config.pbtxt of small cannot be read"),
         (lambda model: (model / "config.pbtxt").write_text("nonsense"), "cannot be read"),
+        (lambda model: (model / "config.pbtxt").write_text("#" * 2**21), "larger than 1024 KiB"),
+        (lambda model: (model / "1" / "manifest.json").write_text("[" * 10**5), "too deeply"),
         (lambda model: (model / "labels.txt").write_text("a\nb\n"), "2 labels for 5 classes"),
         (lambda model: (model / "labels.txt").write_bytes(b"\xff"), "not UTF-8"),
         (lambda model: (model / "1" / "original.pt2").unlink(), "original.pt2 is missing"),

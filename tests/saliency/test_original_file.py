@@ -243,5 +243,6 @@ def test_a_missing_graph_is_typed(original):
 
 
 def test_broken_json_is_typed(original):
-    rewrite(original, lambda _: {"models/model.json": b"{"})
-    refuse(original, "is not JSON", OriginalError)
+    for broken in (b"{", b'{"a":' * 100_000):
+        rewrite(original, lambda _, broken=broken: {"models/model.json": broken})
+        refuse(original, "is not JSON", OriginalError)

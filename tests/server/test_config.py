@@ -35,6 +35,15 @@ VALUES = {
     "host": ("::1", "::1"),
     "port": ("0", 0),
     "port_file": ("port", Path("port")),
+    "tls_certificate": ("chain.pem", Path("chain.pem")),
+    "tls_key": ("key.pem", Path("key.pem")),
+    "tls_client_ca": ("ca.pem", Path("ca.pem")),
+    "token_file": ("tokens.toml", Path("tokens.toml")),
+    "admin_port": ("8003", 8003),
+    "admin_host": ("::1", "::1"),
+    "settings_calls": ("true", True),
+    "max_requests_per_second": ("2.5", 2.5),
+    "max_concurrent_streams": ("7", 7),
     "device": ("cuda", "cuda"),
     "intra_op_num_threads": ("2", 2),
     "sessions": ("3", 3),
@@ -45,6 +54,7 @@ VALUES = {
     "repository_poll_seconds": ("2.5", 2.5),
     "load_files": ("true", True),
     "shared_memory": ("true", True),
+    "shared_memory_prefix": ("eyespot-", "eyespot-"),
     "server_id": ("triton", "triton"),
     "trace_endpoint": ("http://collector:4317", "http://collector:4317"),
     "trace_rate": ("100", 100),
@@ -145,13 +155,3 @@ def test_batches_at_once_follow_the_cores(monkeypatch):
     assert ServerConfig(repository=repository, intra_op_num_threads=9).concurrent_batches == 2
     assert ServerConfig(repository=repository, sessions=5).concurrent_batches == 5
     assert ServerConfig(repository=repository, device="cuda").concurrent_batches == 1
-
-
-def test_address_brackets_ipv6():
-    assert ServerConfig(repository=Path("r"), host="::1", port=7).address == "[::1]:7"
-    assert ServerConfig(repository=Path("r")).address == "127.0.0.1:8001"
-
-
-def test_models_are_named_only_where_calls_load_them():
-    with pytest.raises(ConfigError, match="with model_control_mode explicit, not with none"):
-        _read("models", "--load-model", "a")

@@ -45,7 +45,7 @@ def exported(tmp_path_factory):
 @pytest.fixture
 async def client(exported, repository, serving):
     (repository.path / "linear").symlink_to(exported / "linear")
-    async with serving() as (_, client):
+    async with serving(settings_calls=True) as (_, client):
         yield client
 
 
@@ -246,3 +246,12 @@ async def test_calls_are_counted_and_traced(client: Client, monkeypatch):
         *("dataplane", "servicer", "explainer", "ExplainStream"),
         *("dataplane", "Explain"),
     ]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+async def test_numbers_without_a_gradient_are_refused(client: Client, value):
+    request, x = _request()
+    x[1, 0, 0, 0] = value
+    request.raw_input_contents[0] = encode(x, "FP32")
+    code, details = await status_of(client.explain.Explain(request))
+    assert (code, "NaN or infinite" in details) == (INVALID, True)

@@ -147,7 +147,7 @@ async def test_what_cannot_be_loaded_leaves_what_is_served(repository, serving):
         (folder / "model.onnx").write_bytes(b"torn")
         code, told = await status_of(load(client, "net"))
         assert code is PRECONDITION
-        assert told.startswith("failed to load 'net', model.onnx cannot be loaded")
+        assert told.startswith("failed to load 'net', model.onnx is no ONNX graph")
         assert await first(client) == 3.0
         index = await states(client)
         assert [(version, state) for _, version, state, _ in index] == [
@@ -196,7 +196,7 @@ async def test_a_load_may_bring_the_files_along(repository, serving):
             (
                 with_files("net", {"1/model.onnx": b"x"}),
                 PRECONDITION,
-                "model.onnx cannot be loaded",
+                "model.onnx is no ONNX graph",
             ),
             (with_files("net", {"1": b"x", "1/model.onnx": sent}), PRECONDITION, "cannot be"),
             (with_files("net", {"1/model.onnx": sent}, config=None), INVALID, "'config'"),

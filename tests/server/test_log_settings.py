@@ -81,7 +81,7 @@ def test_what_nobody_wants_is_not_even_made():
 
 
 async def test_settings_are_told_changed_and_taken_back(repository, serving):
-    async with serving(log_level="warning") as (_, client):
+    async with serving(log_level="warning", settings_calls=True) as (_, client):
         settings = client.inference.LogSettings
         at_start = {
             "log_file": "",
@@ -115,7 +115,7 @@ async def test_settings_are_told_changed_and_taken_back(repository, serving):
     ],
 )
 async def test_what_cannot_be_is_refused_and_nothing_is_changed(serving, asked, code, why):
-    async with serving() as (_, client):
+    async with serving(settings_calls=True) as (_, client):
         before = told(await client.inference.LogSettings(ask()))
         found, text = await status_of(
             client.inference.LogSettings(ask(log_verbose_level=3, **asked))

@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto
 from tests.server.tiny import affine, identity, infer_request, read_outputs, status_of
 
-from eyespot.server.errors import InvalidArgumentError, NotFoundError
+from eyespot.server import shared_memory
+from eyespot.server.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from eyespot.server.shared_memory import Region, RegionPart, SharedMemory
 from eyespot.v1 import inference_pb2 as pb
 
@@ -66,6 +67,28 @@ def test_a_region_lies_within_its_object(memory, shm_object, offset, byte_size):
 def test_only_objects_can_be_opened(memory, key):
     with pytest.raises(InvalidArgumentError, match=r"key|Unable to open"):
         memory.register(Region("r", key, 0, 1))
+
+
+def test_objects_of_other_programs_are_out_of_reach(shm_object):
+    memory = SharedMemory(is_enabled=True, prefix="/eyespot-test-")
+    memory.register(Region("r", shm_object.name, 0, 1))
+    memory.close()
+    memory = SharedMemory(is_enabled=True, prefix="cameras-")
+    for key in (shm_object.name, f"/{shm_object.name}", "/absent"):
+        with pytest.raises(InvalidArgumentError, match="begin with 'cameras-'"):
+            memory.register(Region("r", key, 0, 1))
+
+
+def test_regions_and_their_names_are_bounded(memory, shm_object, monkeypatch):
+    monkeypatch.setattr(shared_memory, "_MOST_REGIONS", 2)
+    with pytest.raises(InvalidArgumentError, match="at most 255"):
+        memory.register(Region("r" * 256, shm_object.name, 0, 1))
+    for name in "ab":
+        memory.register(Region(name, shm_object.name, 0, 1))
+    with pytest.raises(ResourceExhaustedError):
+        memory.register(Region("c", shm_object.name, 0, 1))
+    memory.unregister("a")
+    memory.register(Region("c", shm_object.name, 0, 1))
 
 
 def test_a_link_is_not_followed(memory, shm_object, tmp_path):

@@ -56,7 +56,7 @@ def told(response):
 
 async def test_a_request_leaves_its_stops_in_order(repository, serving, exported):
     repository.add("net", affine(), config=BATCHING.format(rows=8, options=""))
-    async with serving(trace_endpoint="http://nowhere:1") as (_, client):
+    async with serving(trace_endpoint="http://nowhere:1", settings_calls=True) as (_, client):
         request = infer_request("net", x=ROW)
         request.id = "seven"
         caller = (("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"),)
@@ -80,7 +80,7 @@ async def test_a_request_leaves_its_stops_in_order(repository, serving, exported
 
 async def test_an_error_is_told_and_ends_the_trace(repository, serving, exported):
     repository.add("net", affine())
-    async with serving(trace_endpoint="http://nowhere:1") as (_, client):
+    async with serving(trace_endpoint="http://nowhere:1", settings_calls=True) as (_, client):
         await status_of(client.infer("net", x=np.zeros((1, 5), np.float32)))
     stop, whole = exported.get_finished_spans()
     assert stop.name == "dataplane"
@@ -90,7 +90,7 @@ async def test_an_error_is_told_and_ends_the_trace(repository, serving, exported
 
 async def test_each_message_of_a_stream_is_a_request(repository, serving, exported):
     repository.add("net", affine())
-    async with serving(trace_endpoint="http://nowhere:1") as (_, client):
+    async with serving(trace_endpoint="http://nowhere:1", settings_calls=True) as (_, client):
 
         async def two():
             for _ in range(2):
@@ -111,7 +111,7 @@ async def test_every_so_many_until_the_count_is_used_up(repository, serving, exp
             await client.inference.ModelInfer(infer_request(name, x=ROW), **metadata)
         return sum(span.kind is SpanKind.SERVER for span in exported.get_finished_spans())
 
-    async with serving() as (_, client):
+    async with serving(settings_calls=True) as (_, client):
         setting = client.inference.TraceSetting
         off = {
             "trace_level": ["OFF"],
@@ -162,7 +162,7 @@ async def test_every_so_many_until_the_count_is_used_up(repository, serving, exp
 )
 async def test_what_is_not_done_here_is_refused(repository, serving, asked, code, why):
     repository.add("net", affine())
-    async with serving() as (_, client):
+    async with serving(settings_calls=True) as (_, client):
         found, text = await status_of(client.inference.TraceSetting(ask(**asked)))
     assert (found.name, why in text) == (code, True), text
 
@@ -172,7 +172,7 @@ async def test_without_the_extra_nothing_is_traced_and_it_is_told(repository, se
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.delitem(sys.modules, "eyespot.server.spans")
     repository.add("net", affine())
-    async with serving() as (_, client):
+    async with serving(settings_calls=True) as (_, client):
         code, text = await status_of(client.inference.TraceSetting(ask(trace_level="TIMESTAMPS")))
         assert code is grpc.StatusCode.UNIMPLEMENTED
         assert "pip install 'eyespot[tracing]'" in text
@@ -244,7 +244,7 @@ async def test_a_collector_gets_the_spans(repository, serving, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     repository.add("net", affine())
     try:
-        async with serving() as (_, client):
+        async with serving(settings_calls=True) as (_, client):
             await client.infer("net", x=ROW)
     finally:
         await asyncio.to_thread(receiver.stop(None).wait)

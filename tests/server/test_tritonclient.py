@@ -235,6 +235,10 @@ async def test_tritonclient_makes_its_calls_unchanged(repository, serving):
 async def test_what_the_example_programs_do(repository, serving):
     write_repository(repository.path)
     async with serving(
-        server_id="triton", shared_memory=True, model_control_mode="explicit", load_model="*"
+        server_id="triton",
+        shared_memory=True,
+        model_control_mode="explicit",
+        load_model="*",
+        settings_calls=True,
     ) as (server, _):
         await _run(EXAMPLES, server.address)

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from eyespot.exporter.errors import RepositoryError
+from eyespot.v1.bounded_text import MOST_CONFIG_BYTES, read_bounded
 from eyespot.v1.manifest import LABELS_FILE, MODEL_FILE, TensorSpec
 from eyespot.v1.model_config_pb2 import ModelConfig, ModelInput
 from eyespot.v1.tensors import DATATYPES
@@ -86,8 +87,8 @@ def read_config(path: Path) -> ModelConfig:
     """
     try:
         config = ModelConfig()
-        text_format.Parse(path.read_text(encoding="utf-8"), config)
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        text_format.Parse(read_bounded(path, most_bytes=MOST_CONFIG_BYTES), config)
+    except (OSError, ValueError, RecursionError, text_format.ParseError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RepositoryError(
             f"{path.name} of {path.parent.name} cannot be read: {reason}"

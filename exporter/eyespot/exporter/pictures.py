@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from eyespot.exporter.errors import PreprocessingFitError
 from eyespot.exporter.parity import Batch
+from eyespot.v1.picture_files import open_picture
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 MAX_PICTURES = 64
@@ -55,12 +55,12 @@ def read_pictures(
     rows, skipped = [], []
     for path in found[:MAX_PICTURES]:
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 pixels = rule.apply(image)  # (H, W, C)
             if shape is not None and pixels.shape[:2] != shape:
                 raise PreprocessingError(f"gives {pixels.shape[:2]}, the network takes {shape}")
             rows.append(pixels)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             skipped.append(f"{path.name}: {error}".replace(str(folder), folder.name))
     if not rows:
         reasons = f" ({skipped[0]})" if skipped else ""

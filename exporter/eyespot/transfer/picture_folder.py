@@ -14,6 +14,7 @@ from PIL import Image
 
 from eyespot.transfer.errors import ExamplesError
 from eyespot.transfer.picture_listing import HELD_OUT, Listed, Listing
+from eyespot.v1.picture_files import FORMATS
 
 
 def list_folder(folder: Path) -> Listing:
@@ -56,7 +57,11 @@ def _classes_of(folder: Path) -> list[Path]:
 
 def _listed(root: Path, classes: list[Path]) -> tuple[Listed, ...]:
     return tuple(
-        Listed(path.relative_to(root).as_posix(), (folder.name,), partial(Image.open, path))
+        Listed(
+            path.relative_to(root).as_posix(),
+            (folder.name,),
+            partial(Image.open, path, formats=FORMATS),
+        )
         for folder in classes
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")

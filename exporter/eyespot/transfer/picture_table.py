@@ -19,6 +19,7 @@ from PIL import Image
 
 from eyespot.transfer.errors import ExamplesError
 from eyespot.transfer.picture_listing import HELD_OUT, Listed, Listing
+from eyespot.v1.picture_files import FORMATS
 
 _TRAIN = "train"
 _BETWEEN = ";"
@@ -63,7 +64,8 @@ def list_table(path: Path, *, multi_label: bool = False) -> Listing:
 
 def _listed(folder: Path, rows: Sequence[_Row]) -> tuple[Listed, ...]:
     return tuple(
-        Listed(row.path, row.classes, partial(Image.open, folder / row.path)) for row in rows
+        Listed(row.path, row.classes, partial(Image.open, folder / row.path, formats=FORMATS))
+        for row in rows
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 CONFIG_FILE = "config.pbtxt"
@@ -25,6 +26,8 @@ MANIFEST_FILE = "manifest.json"
 # 2 adds what the second format tells of other tasks than classification; the first still reads.
 FORMAT_VERSION = 2
 _READABLE = (1, 2)
+# A thousand parity cases take a tenth of it.
+_MOST_BYTES = 4 << 20
 
 
 class ManifestError(ValueError):
@@ -184,8 +187,10 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: It is missing, no JSON, of another format version, or lacks a field.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        values = json.loads(read_bounded(path, most_bytes=_MOST_BYTES))
+    except RecursionError as error:
+        raise ManifestError(f"{path.name} cannot be read: it is nested too deeply") from error
+    except (OSError, ValueError) as error:  # those of UTF-8, of JSON and of the bound too
         raise ManifestError(f"{path.name} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ManifestError(f"{path.name} must hold a JSON object, found {type(values).__name__}")

@@ -157,7 +157,7 @@ class PreprocessingRule:
             return None
         try:
             values = {name: json.loads(value) for name, value in told.items()}
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise PreprocessingError(f"rule is not JSON: {error}") from error
         axis = values.pop(_CHANNEL_AXIS, _CHANNELS_LAST)
         if axis != _CHANNELS_LAST:

@@ -48,6 +48,7 @@ from eyespot.saliency.refinement import (
     ask_each,
     compute_together,
 )
+from eyespot.saliency.session_scorer import SessionScorer
 
 __all__ = [
     "METHODS",
@@ -75,6 +76,7 @@ __all__ = [
     "Rows",
     "SaliencyError",
     "Scorer",
+    "SessionScorer",
     "Step",
     "TargetError",
     "Targets",

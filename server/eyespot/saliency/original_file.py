@@ -68,7 +68,7 @@ def check_original(members: Sequence[str], read: Callable[[str], bytes]) -> None
 def _parse(raw: bytes, name: str) -> dict[str, Any]:
     try:
         value = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OriginalError(f"{name} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise OriginalError(f"{name} is no JSON object")
@@ -105,7 +105,7 @@ def _check_object(value: dict[str, Any]) -> None:
 def _check_tree(spec: str) -> None:
     try:
         tree = json.loads(spec) if spec else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OriginalError(f"a structure of inputs or outputs is not JSON: {error}") from error
     for value in _objects(tree):
         if value.get("type") not in _CONTAINERS:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -9,12 +10,16 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from eyespot.server.errors import InternalError, InvalidArgumentError, RequestError
+from eyespot.server.errors import (
+    InternalError,
+    InvalidArgumentError,
+    RequestError,
+    TooManyRequestsError,
+)
 
 # The status message travels in a header, and headers are bounded.
 _LONGEST_MESSAGE = 2000
-# gRFC A6: a negative pushback tells a client that asking again is in vain.
-_DO_NOT_RETRY = (("grpc-retry-pushback-ms", "-1"),)
+_PUSHBACK = "grpc-retry-pushback-ms"
 _logger = logging.getLogger(__name__)
 _access_logger = logging.getLogger("eyespot.server.access")
 
@@ -38,7 +43,7 @@ def answering(handler: Handler) -> Handler:
             return response
         if _access_logger.isEnabledFor(logging.DEBUG):
             _log_access(handler.__name__, request, failure.status.name, start)
-        await _abort(context, failure)
+        await abort(context, failure)
         raise AssertionError("abort has raised")
 
     return answer
@@ -76,14 +81,22 @@ def streaming(handler: StreamHandler) -> StreamHandler:
             status = "OK" if failure is None else failure.status.name
             _log_access(handler.__name__, request, status, start)
         if failure is not None:
-            await _abort(context, failure)
+            await abort(context, failure)
 
     return answer
 
 
-async def _abort(context: Any, failure: RequestError) -> None:
+async def abort(context: Any, failure: RequestError) -> None:
+    """Ends a call with the status of an error, and with a word on asking again."""
     told = str(failure)[:_LONGEST_MESSAGE]
-    await context.abort(failure.status, told, () if failure.may_pass else _DO_NOT_RETRY)
+    await context.abort(failure.status, told, _pushback(failure))
+
+
+def _pushback(failure: RequestError) -> tuple[tuple[str, str], ...]:
+    """When the call may be sent again, as gRFC A6 writes it: milliseconds, or negative."""
+    if isinstance(failure, TooManyRequestsError):
+        return ((_PUSHBACK, str(math.ceil(failure.wait_seconds * 1000))),)
+    return () if failure.may_pass else ((_PUSHBACK, "-1"),)
 
 
 def request_error(error: Exception, method: str) -> RequestError:

@@ -11,19 +11,17 @@ import os
 import signal
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
+from eyespot.server.door import Door, open_doors
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
-from eyespot.server.listening import check_address
 from eyespot.server.loader import Loader
 from eyespot.server.logs import Log, LogSettings
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
-from eyespot.server.reflection import add_reflection
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
@@ -35,7 +33,6 @@ from eyespot.v1.services import (
 )
 
 _SERVICES = (INFERENCE_SERVICE, EXPLAIN_SERVICE)
-_MIB = 1024 * 1024
 # After the last answer: what gRPC still needs to hand it to the network.
 _FLUSH_SECONDS = 5.0
 # A call that reaches gRPC while it stops is answered CANCELLED, which no client repeats.
@@ -51,19 +48,14 @@ class Server:
     def __init__(self, config: ServerConfig, log: Log | None = None) -> None:
         self.config = config
         self.dataplane = Dataplane()
-        self.port = 0
         self._loader = Loader(self.dataplane, config, on_change=self._tell_health)
+        self._doors: list[Door] = []
         self._following: asyncio.Task[None] | None = None
         self._metrics: MetricsServer | None = None
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", config.max_request_mib * _MIB),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
-            ]
+        self._shared_memory = SharedMemory(
+            is_enabled=config.shared_memory, prefix=config.shared_memory_prefix
         )
-        self._shared_memory = SharedMemory(is_enabled=config.shared_memory)
         self._tracing = Tracing(
             config.trace_endpoint,
             TraceSettings(is_on=_wants_traces(config), rate=config.trace_rate),
@@ -81,15 +73,11 @@ class Server:
             tracing=self._tracing,
         )
         explain = ExplainServicer(self.dataplane, signatures, tracing=self._tracing)
-        self._server.add_generic_rpc_handlers(
-            (
-                generic_handler(INFERENCE_SERVICE, inference),
-                generic_handler(INFERENCE_SERVICE, operations),
-                generic_handler(EXPLAIN_SERVICE, explain),
-            )
+        self._services = (
+            (INFERENCE_SERVICE, generic_handler(INFERENCE_SERVICE, inference)),
+            (INFERENCE_SERVICE, generic_handler(INFERENCE_SERVICE, operations)),
+            (EXPLAIN_SERVICE, generic_handler(EXPLAIN_SERVICE, explain)),
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, (*_SERVICES, health.SERVICE_NAME))
 
     async def start(self) -> None:
         """Begins to accept connections; the models are not loaded yet.
@@ -103,22 +91,20 @@ class Server:
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         if self.config.metrics_port:
-            self._metrics = MetricsServer(
-                self.dataplane, host=self.config.host, port=self.config.metrics_port
-            )
-            _logger.info("metrics on http://%s:%d", self.config.host, self.config.metrics_port)
-        check_address(self.config.host, self.config.port)
-        try:
-            self.port = self._server.add_insecure_port(self.config.address)
-        except RuntimeError as error:
-            raise StartError(f"cannot listen on {self.config.address}: {error}") from error
-        await self._server.start()
-        _logger.info("listening on %s", self.address)
+            host = self.config.admin_host if self.config.admin_port else self.config.host
+            self._metrics = MetricsServer(self.dataplane, host=host, port=self.config.metrics_port)
+            _logger.info("metrics on http://%s:%d", host, self.config.metrics_port)
+        await open_doors(self._doors, self._services, self._health, self.config)
+
+    @property
+    def port(self) -> int:
+        """The port that was taken; 0 before the start."""
+        return self._doors[0].port if self._doors else 0
 
     @property
     def address(self) -> str:
         """Where connections are accepted, with the port that was taken."""
-        return f"{self.config.address.rpartition(':')[0]}:{self.port}"
+        return self._doors[0].address
 
     async def load(self) -> None:
         """Loads every model; afterwards each is ready, or unavailable with its reason.
@@ -171,7 +157,7 @@ class Server:
     async def stop(self, *, grace: float = 0.0) -> None:
         """Closes the connections, `grace` seconds from now at the latest, and the models."""
         self._follow_no_more()
-        await self._server.stop(grace)
+        await asyncio.gather(*(door.close(grace) for door in self._doors))
         self._loader.close()
         self._shared_memory.close()
         if self._metrics is not None:

@@ -127,6 +127,7 @@ class Batcher(Generic[ItemT, ResultT]):
         deadline: float | None = None,
         priority: int = 0,
         timeout: float | None = None,  # noqa: ASYNC109 - it bounds the queue, not the answer
+        caller: str = "",
     ) -> Outcome[ResultT]:
         """Wait for a place in a batch and for its result.
 
@@ -137,6 +138,8 @@ class Batcher(Generic[ItemT, ResultT]):
             deadline: on the clock; once past, the item is dropped before batching.
             priority: 1 is the most urgent; 0 for the default.
             timeout: seconds that the item would wait; the policy of its priority decides.
+            caller: whose item it is: callers take turns, and where the queue is full, who has
+                most in it makes room for who has less.
 
         Raises:
             DrainingError: nothing more is admitted.
@@ -150,7 +153,7 @@ class Batcher(Generic[ItemT, ResultT]):
         now = clock.time()
         priority = self._priority(priority)
         policy = self._policies.get(priority, self._default_policy)
-        self._admit(rows, deadline, now, priority, policy)
+        self._admit(rows, deadline, now, priority, policy, caller)
         wait = policy.wait_seconds(timeout)
         entry: Entry[ItemT, Outcome[ResultT]] = Entry(
             item,
@@ -163,6 +166,7 @@ class Batcher(Generic[ItemT, ResultT]):
             now,
             next(self._tickets),
             loop.create_future(),
+            caller,
         )
         self._queue.add(entry)
         self._wake()
@@ -190,7 +194,13 @@ class Batcher(Generic[ItemT, ResultT]):
         return asked if 1 <= asked <= self._priority_levels else self._default_priority_level
 
     def _admit(
-        self, rows: int, deadline: float | None, now: float, priority: int, policy: QueuePolicy
+        self,
+        rows: int,
+        deadline: float | None,
+        now: float,
+        priority: int,
+        policy: QueuePolicy,
+        caller: str,
     ) -> None:
         if self._is_draining:
             raise DrainingError("the server is shutting down and admits no more requests")
@@ -204,15 +214,29 @@ class Batcher(Generic[ItemT, ResultT]):
         if self._is_full(priority, policy):
             self._queue.drop_dead(now)
             if self._is_full(priority, policy):
-                raise QueueFullError(
-                    f"{len(self._queue)} requests wait already, which is max_queue_size; "
-                    "send it again later, or with a longer pause between requests"
-                )
+                self._make_room(priority, policy, caller)
+
+    def _make_room(self, priority: int, policy: QueuePolicy, caller: str) -> None:
+        """Refuse the last request of who has most of them waiting, if a caller has fewer."""
+        is_for_all = not self._is_full_of_its_own(priority, policy)
+        greediest = self._queue.greediest(caller) if is_for_all else None
+        if greediest is None:
+            raise self._queue_full()
+        greediest.fail(self._queue_full())
+        self._queue.discard(greediest)
+
+    def _queue_full(self) -> QueueFullError:
+        return QueueFullError(
+            f"{len(self._queue)} requests wait already, which is max_queue_size; "
+            "send it again later, or with a longer pause between requests"
+        )
 
     def _is_full(self, priority: int, policy: QueuePolicy) -> bool:
-        own = policy.max_queue_size
-        is_full_of_its_own = own > 0 and self._queue.count_of(priority) >= own
-        return is_full_of_its_own or len(self._queue) >= self._max_queue_size
+        is_full = len(self._queue) >= self._max_queue_size
+        return is_full or self._is_full_of_its_own(priority, policy)
+
+    def _is_full_of_its_own(self, priority: int, policy: QueuePolicy) -> bool:
+        return 0 < policy.max_queue_size <= self._queue.count_of(priority)
 
     def _forget(self, entry: Entry[ItemT, Outcome[ResultT]]) -> None:
         """Take a cancelled entry out of the queue, if it still is in it."""

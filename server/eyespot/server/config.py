@@ -19,7 +19,7 @@ from eyespot.server.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "EYESPOT_"
 # Variables of other parts of Eyespot, beside the one that names the file.
-_OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA"})
+_OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA", "TLS_CA", "TOKEN"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -47,6 +47,51 @@ class ServerConfig:
     port_file: Path | None = field(
         default=None,
         metadata=_about("file that receives the port once the models are loaded"),
+    )
+    tls_certificate: Path | None = field(
+        default=None,
+        metadata=_about("PEM file of the certificate chain; connections are TLS, and only that"),
+    )
+    tls_key: Path | None = field(
+        default=None, metadata=_about("PEM file of the certificate's key, without a password")
+    )
+    tls_client_ca: Path | None = field(
+        default=None,
+        metadata=_about("PEM file of the authority that callers' certificates must be of"),
+    )
+    token_file: Path | None = field(
+        default=None,
+        metadata=_about("TOML file of tokens and their rights; who has none is not answered"),
+    )
+    admin_port: int = field(
+        default=0,
+        metadata=_about(
+            "second port, for all calls; the first then takes no admin calls; 0: none",
+            minimum=0,
+            maximum=65535,
+        ),
+    )
+    admin_host: str = field(
+        default="127.0.0.1",
+        metadata=_about("address of the admin port, and of the metrics where there is one"),
+    )
+    settings_calls: bool = field(
+        default=False,
+        metadata=_about(
+            "let calls change what is logged and traced; those of the admin port and with an "
+            "admin token always may"
+        ),
+    )
+    max_requests_per_second: float = field(
+        default=0.0,
+        metadata=_about(
+            "requests per second of one caller, by token, certificate or address; 0: no bound",
+            minimum=0,
+        ),
+    )
+    max_concurrent_streams: int = field(
+        default=1024,
+        metadata=_about("calls that one connection may have under way", minimum=1),
     )
     device: str = field(
         default="cpu",
@@ -96,6 +141,10 @@ class ServerConfig:
     shared_memory: bool = field(
         default=False,
         metadata=_about("let calls name tensors in POSIX shared memory of this machine"),
+    )
+    shared_memory_prefix: str = field(
+        default="",
+        metadata=_about("what the keys of shared memory objects begin with that calls may name"),
     )
     metrics_port: int = field(
         default=0,
@@ -189,12 +238,6 @@ class ServerConfig:
                 "in EYESPOT_REPOSITORY or as `repository` in the configuration file"
             )
         return cls(**values)
-
-    @property
-    def address(self) -> str:
-        """Where to listen, as gRPC writes it; IPv6 addresses in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
     @property
     def concurrent_batches(self) -> int:

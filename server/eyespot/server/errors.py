@@ -11,7 +11,10 @@ ServerError
 │   │   ├── ModelBrokenError         the model could not be loaded, or was unloaded
 │   │   └── DrainingError            the server is shutting down
 │   ├── ResourceExhaustedError   RESOURCE_EXHAUSTED
-│   │   └── QueueFullError           more requests wait than max_queue_size
+│   │   ├── QueueFullError           more requests wait than max_queue_size
+│   │   └── TooManyRequestsError     the caller sends more than it may
+│   ├── UnauthenticatedError     UNAUTHENTICATED      no token, or one that is not known
+│   ├── PermissionDeniedError    PERMISSION_DENIED    the caller has not the right to it
 │   ├── DeadlineExceededError    DEADLINE_EXCEEDED    expired before the session was free
 │   ├── FailedPreconditionError  FAILED_PRECONDITION
 │   │   ├── NotExplainableError      the model has no original, or one that does not agree
@@ -32,6 +35,8 @@ caller hears the id alone.
 from typing import ClassVar
 
 import grpc
+
+_LONGEST_REASON = 1000  # characters
 
 
 class ServerError(Exception):
@@ -100,6 +105,31 @@ class QueueFullError(ResourceExhaustedError):
     """As many requests wait for the model as its max_queue_size allows."""
 
 
+class TooManyRequestsError(ResourceExhaustedError):
+    """The caller sends more requests per second than it may.
+
+    Args:
+        message: for the caller.
+        wait_seconds: until the next one is taken.
+    """
+
+    def __init__(self, message: str, *, wait_seconds: float) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+class UnauthenticatedError(RequestError):
+    """The server does not know who calls."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(RequestError):
+    """The caller may not do that, or not at this port."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+
+
 class DeadlineExceededError(RequestError):
     """The caller's deadline passed before the request could be run."""
 
@@ -137,7 +167,12 @@ class InternalError(RequestError):
 
 
 class RepositoryError(ServerError):
-    """A model version cannot be loaded, and why."""
+    """A model version cannot be loaded, and why; a file that it quotes may be long."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+        )
 
 
 class StartError(ServerError):

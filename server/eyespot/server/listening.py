@@ -8,6 +8,8 @@ import contextlib
 import errno
 import socket
 
+import grpc
+
 from eyespot.server.errors import StartError
 
 _ADVICE = {
@@ -15,6 +17,35 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "the address is not this machine's; 0.0.0.0 means all that are",
     errno.EACCES: "the port is reserved to the system; choose one from 1024 upwards",
 }
+
+
+def listen(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> int:
+    """Lets a server accept connections at an address, and returns the port that was taken.
+
+    Args:
+        server: not started yet.
+        host: a name or an address, IPv6 without brackets.
+        port: 0 for a free one.
+        credentials: of TLS; None for plain connections.
+
+    Raises:
+        StartError: the address cannot be used.
+    """
+    check_address(host, port)
+    address = written(host, port)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise StartError(f"cannot listen on {address}: {error}") from error
+
+
+def written(host: str, port: int) -> str:
+    """An address as gRPC writes it; IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_address(host: str, port: int) -> None:

@@ -32,6 +32,7 @@ from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
     fingerprint,
+    is_model_name,
     model_names,
     scan,
     scan_model,
@@ -149,6 +150,7 @@ class Loader:
         failed = f"failed to load '{name}'"
         self._check_calls_may(failed)
         if not files:
+            _check_name(name, failed)
             await self._load(name, config)
             return
         if not self._settings.load_files:
@@ -177,11 +179,13 @@ class Loader:
             ModelNotFoundError: nothing of it is known.
             LoadError: calls may unload nothing.
         """
-        self._check_calls_may(f"failed to unload '{name}'")
+        failed = f"failed to unload '{name}'"
+        self._check_calls_may(failed)
+        _check_name(name, failed)
         async with self._locks[name]:
             versions = self._dataplane.versions(name)
             if not versions:
-                raise ModelNotFoundError(f"failed to unload '{name}', there is no such model")
+                raise ModelNotFoundError(f"{failed}, there is no such model")
             for version in versions:
                 self._retire(self._dataplane.remove(name, version, reason=_UNLOADED))
             await self._on_change(name)
@@ -343,3 +347,9 @@ async def _end(model: Model) -> None:
     del model
     # A captured graph and a batcher hold on to themselves; weights are too large to wait.
     gc.collect()
+
+
+def _check_name(name: str, failed: str) -> None:
+    """Before anything is remembered under a name that no model can have."""
+    if not is_model_name(name):
+        raise ModelNotFoundError(f"{failed}, there is no such model")

@@ -11,6 +11,10 @@ import logging
 from dataclasses import dataclass
 from typing import Self
 
+# Control characters, and those that turn or end lines in other ways.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))} | {
+    code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -21,9 +25,9 @@ class TextFormatter(logging.Formatter):
         """Writes one record, its trace on further lines."""
         parts = [_timestamp(record), record.levelname, record.getMessage()]
         parts += [f"{key}={value}" for key, value in _extras(record).items()]
-        if record.exc_info:
-            parts.append("\n" + self.formatException(record.exc_info))
-        return " ".join(parts)
+        # What is quoted, as a caller's name of a model, must not look like another line.
+        line = " ".join(parts).translate(_ESCAPES)
+        return f"{line} \n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):

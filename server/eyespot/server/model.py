@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eyespot.server.batch import concatenate, split
 from eyespot.server.batcher import Batcher, Outcome
+from eyespot.server.callers import current_caller
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import (
     DeadlineExceededError,
@@ -170,6 +171,7 @@ class Model:
                 deadline=call.deadline,
                 priority=call.priority,
                 timeout=call.timeout,
+                caller=current_caller().identity,
             )
         except BaseException as error:
             elapsed = time.perf_counter_ns() - start

@@ -18,6 +18,7 @@ from eyespot.server.errors import RepositoryError
 from eyespot.server.queueing import QueuePolicy
 from eyespot.server.session import GraphTensor
 from eyespot.v1 import model_config_pb2
+from eyespot.v1.bounded_text import MOST_CONFIG_BYTES, read_bounded
 from eyespot.v1.manifest import CONFIG_FILE, MODEL_FILE
 from eyespot.v1.tensors import DATATYPES, TensorError, datatype_from_config
 
@@ -162,15 +163,15 @@ def read_config(folder: Path) -> ConfigFile | None:
     """
     path = folder / CONFIG_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, most_bytes=MOST_CONFIG_BYTES)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # those of UTF-8 and of the bound too
         raise RepositoryError(f"{CONFIG_FILE} cannot be read: {error}") from error
     message = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(text, message)
-    except text_format.ParseError as error:
+    except (text_format.ParseError, RecursionError) as error:
         raise RepositoryError(f"{CONFIG_FILE} is no ModelConfig: {error}") from error
     _check_message(message, folder.name)
     # proto3 cannot tell 0 from absent, and only an absent one may be completed.
@@ -183,11 +184,17 @@ def parse_config(text: str, folder_name: str) -> ConfigFile:
     Raises:
         RepositoryError: it is none, or asks for what Eyespot cannot serve.
     """
+    if len(text) > MOST_CONFIG_BYTES:
+        raise RepositoryError(
+            f"the config that was sent is larger than {MOST_CONFIG_BYTES >> 10} KiB"
+        )
     message = model_config_pb2.ModelConfig()
     try:
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"expected a JSON object, found {type(values).__name__}")
         json_format.ParseDict(values, message)
-    except (ValueError, json_format.ParseError) as error:
+    except (ValueError, json_format.ParseError, RecursionError) as error:
         raise RepositoryError(f"the config that was sent is no ModelConfig: {error}") from error
     _check_message(message, folder_name)
     return ConfigFile(message, bool({"max_batch_size", "maxBatchSize"} & set(values)))

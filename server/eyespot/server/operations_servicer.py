@@ -5,8 +5,9 @@
 from typing import Any
 
 from eyespot.server.answering import answering
+from eyespot.server.callers import Right, current_caller
 from eyespot.server.dataplane import Dataplane, ModelState
-from eyespot.server.errors import InvalidArgumentError, UnimplementedError
+from eyespot.server.errors import InvalidArgumentError, PermissionDeniedError, UnimplementedError
 from eyespot.server.loader import Loader
 from eyespot.server.logs import Log
 from eyespot.server.settings_decoding import (
@@ -132,6 +133,7 @@ class OperationsServicer:
         if name:
             self._dataplane.model(name)
         if request.settings:
+            _must_change_settings()
             await self._tracing.change(read_trace_changes(request.settings), model_name=name)
         return pb.TraceSettingResponse(
             settings=write_trace_settings(self._tracing.settings(name), self._tracing.endpoint)
@@ -140,12 +142,23 @@ class OperationsServicer:
     @answering
     async def LogSettings(self, request: pb.LogSettingsRequest, context: Any) -> Any:
         if request.settings:
+            _must_change_settings()
             self._log.change(
                 read_log_settings(
                     request.settings, now=self._log.settings, at_start=self._log.at_start
                 )
             )
         return pb.LogSettingsResponse(settings=write_log_settings(self._log.settings))
+
+
+def _must_change_settings() -> None:
+    try:
+        current_caller().must_have(Right.ADMIN)
+    except PermissionDeniedError as error:
+        raise PermissionDeniedError(
+            "settings are changed with an admin token, at the admin port, or where the server "
+            "was started with --settings-calls"
+        ) from error
 
 
 def _path_of(parameter: str, failed: str) -> str:

@@ -1,17 +1,20 @@
 """Requests that wait for a session: in which order, for how long, and how many.
 
-The most urgent come first, equals in order of arrival. A request whose time in the queue is
-over is refused, or waits on behind all others of its priority, as its policy says. Nothing
-here is a timer: what is over is seen when its turn comes.
+The most urgent come first. Equals come in the order of their turns (fairness.py): by arrival
+where one caller has sent them all, and otherwise so that no caller waits for another's many. A
+request whose time in the queue is over is refused, or waits on behind all others of its priority,
+as its policy says. Nothing here is a timer: what is over is seen when its turn comes.
 """
 
 import asyncio
-from collections import Counter, deque
+import heapq
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from eyespot.server.errors import DeadlineExceededError
+from eyespot.server.fairness import Turns
 
 ItemT = TypeVar("ItemT")
 OutcomeT = TypeVar("OutcomeT")
@@ -62,12 +65,18 @@ class Entry(Generic[ItemT, OutcomeT]):
     arrival: float
     ticket: int
     future: "asyncio.Future[OutcomeT]"
+    caller: str = ""
+    turn: int = 0
     is_delayed: bool = False
 
     @property
     def rank(self) -> Rank:
         """Its place among those that wait."""
         return self.priority, self.is_delayed
+
+    def __lt__(self, other: "Entry[ItemT, OutcomeT]") -> bool:
+        """Whether it comes before another one of its rank."""
+        return (self.turn, self.ticket) < (other.turn, other.ticket)
 
     def is_live(self, now: float) -> bool:
         """Whether anyone still wants the answer; the expired are told so."""
@@ -95,8 +104,11 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
     """Those that wait, apart by key: only equal keys share a batch."""
 
     def __init__(self) -> None:
-        self._lanes: dict[Hashable, dict[Rank, deque[Entry[ItemT, OutcomeT]]]] = {}
+        # The innermost lists are heaps.
+        self._lanes: dict[Hashable, dict[Rank, list[Entry[ItemT, OutcomeT]]]] = {}
         self._by_priority: Counter[int] = Counter()
+        self._by_caller: Counter[str] = Counter()
+        self._turns = Turns()
         self._count = 0
 
     def __len__(self) -> int:
@@ -107,15 +119,24 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         return self._by_priority[priority]
 
     def add(self, entry: Entry[ItemT, OutcomeT]) -> None:
-        """Put a request behind those that are as urgent."""
-        self._queue_of(entry).append(entry)
-        self._note(entry, 1)
+        """Put a request behind those that are as urgent and whose turn is before its own."""
+        entry.turn = self._turns.next(entry.caller, entry.rows)
+        self.put_back([entry])
 
     def put_back(self, entries: list[Entry[ItemT, OutcomeT]]) -> None:
         """Put requests that were taken back to where they were."""
-        for entry in reversed(entries):
-            self._queue_of(entry).appendleft(entry)
+        for entry in entries:
+            heapq.heappush(self._queue_of(entry), entry)
             self._note(entry, 1)
+
+    def greediest(self, caller: str) -> Entry[ItemT, OutcomeT] | None:
+        """The last request of who has most of them waiting, if a caller has clearly fewer."""
+        if not self._by_caller:
+            return None
+        most, count = max(self._by_caller.items(), key=lambda item: item[1])
+        if count <= self._by_caller[caller] + 1:
+            return None
+        return max((entry for entry in self._all() if entry.caller == most), key=lambda e: e.ticket)
 
     def discard(self, entry: Entry[ItemT, OutcomeT]) -> None:
         """Take a request out, if it still waits."""
@@ -123,6 +144,7 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         queue = lane.get(entry.rank)
         if queue is not None and entry in queue:
             queue.remove(entry)
+            heapq.heapify(queue)
             self._note(entry, -1)
             self._tidy(entry.key, entry.rank)
 
@@ -130,15 +152,16 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         """Take the most urgent live request of a key."""
         while (lane := self._lanes.get(key)) is not None:
             rank = min(lane) if len(lane) > 1 else next(iter(lane))
-            entry = lane[rank].popleft()
+            entry = heapq.heappop(lane[rank])
             self._note(entry, -1)
             self._tidy(key, rank)
             if not entry.is_live(now):
                 continue
             if entry.must_step_back(now):
                 entry.is_delayed = True
-                self.add(entry)
+                self.put_back([entry])
                 continue
+            self._turns.begin(entry.turn)
             return entry
         return None
 
@@ -154,28 +177,31 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
             if not entry.is_live(now):
                 self.discard(entry)
 
-    def _urgency(self, key: Hashable) -> tuple[Rank, int]:
+    def _urgency(self, key: Hashable) -> tuple[Rank, Entry[ItemT, OutcomeT]]:
         lane = self._lanes[key]
         rank = min(lane)
-        return rank, lane[rank][0].ticket
+        return rank, lane[rank][0]
 
     def _all(self) -> Iterator[Entry[ItemT, OutcomeT]]:
         for lane in self._lanes.values():
             for queue in lane.values():
                 yield from queue
 
-    def _queue_of(self, entry: Entry[ItemT, OutcomeT]) -> deque[Entry[ItemT, OutcomeT]]:
+    def _queue_of(self, entry: Entry[ItemT, OutcomeT]) -> list[Entry[ItemT, OutcomeT]]:
         lane = self._lanes.get(entry.key)
         if lane is None:
             lane = self._lanes[entry.key] = {}
         queue = lane.get(entry.rank)
         if queue is None:
-            queue = lane[entry.rank] = deque()
+            queue = lane[entry.rank] = []
         return queue
 
     def _note(self, entry: Entry[ItemT, OutcomeT], change: int) -> None:
         self._count += change
         self._by_priority[entry.priority] += change
+        self._by_caller[entry.caller] += change
+        if not self._by_caller[entry.caller]:
+            del self._by_caller[entry.caller]  # callers come and never come again
 
     def _tidy(self, key: Hashable, rank: Rank) -> None:
         """Keep no empty queues: shapes may come and never come again."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from eyespot.server.errors import RepositoryError, StartError
 from eyespot.server.model_config import ConfigFile, empty_config, parse_config, read_config
+from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
@@ -27,6 +28,8 @@ from eyespot.v1.manifest import (
 )
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
+_MOST_LABEL_BYTES = 8 << 20  # a hundred thousand classes with a sentence each
+_LONGEST_NAME = 255  # bytes, of one component of a path
 _logger = logging.getLogger(__name__)
 
 
@@ -88,9 +91,15 @@ def scan_model(
         config: a ModelConfig as JSON that stands in for config.pbtxt.
     """
     folder = repository / name
-    if Path(name).name != name or name.startswith(".") or not folder.is_dir():
+    if not is_model_name(name) or not folder.is_dir():
         return []
     return _scan_folder(folder, config)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model may bear a name: that of one folder, not hidden, which can be printed."""
+    is_plain = Path(name).name == name and not name.startswith(".") and name.isprintable()
+    return is_plain and len(name.encode()) <= _LONGEST_NAME
 
 
 def model_names(repository: Path) -> set[str]:
@@ -106,7 +115,7 @@ def write_files(repository: Path, name: str, files: Mapping[str, bytes]) -> None
     Raises:
         RepositoryError: the name is no plain folder name, or the paths contradict each other.
     """
-    if Path(name).name != name or name.startswith("."):
+    if not is_model_name(name):
         raise RepositoryError(f"{name!r} is no name of a model")
     for path, content in files.items():
         place = repository / name / path
@@ -190,8 +199,8 @@ def read_labels(model_folder: Path, label_filename: str) -> tuple[str, ...]:
     if not path.resolve().is_relative_to(model_folder.resolve()):
         raise RepositoryError(f"label_filename {label_filename!r} leaves the model's folder")
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
+        return tuple(read_bounded(path, most_bytes=_MOST_LABEL_BYTES).splitlines())
+    except (OSError, ValueError) as error:  # those of UTF-8 and of the bound too
         reason = error.strerror if isinstance(error, OSError) else error
         raise RepositoryError(f"the labels in {label_filename} cannot be read: {reason}") from error
 

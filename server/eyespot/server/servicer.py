@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.answering import answering, checked, request_error
+from eyespot.server.callers import Right, current_caller
 from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane
 from eyespot.server.decoding import SALIENCY_OUTPUT, RequestedOutput, Signature, write_part
@@ -168,6 +169,7 @@ class InferenceServicer:
         deadline = deadline_of(context)
         explain_call = None
         if saliency is not None:  # what is wrong with it is told before anything runs
+            current_caller().must_have(Right.EXPLAIN)
             explainer = model.explainer
             (inputs,) = decoded.arrays.values()
             explain_call = read_output(saliency, model, inputs, deadline)

@@ -14,9 +14,12 @@ from eyespot.server.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
+    ResourceExhaustedError,
     UnimplementedError,
 )
 
+_MOST_REGIONS = 1024  # each takes a file descriptor
+_LONGEST_NAME = 255
 _OBJECTS = Path("/dev/shm")  # where Linux keeps them
 _SWITCHED_OFF = "shared memory is switched off; start the server with --shared-memory"
 
@@ -45,10 +48,13 @@ class SharedMemory:
 
     Args:
         is_enabled: otherwise every use is refused.
+        prefix: what the keys of objects begin with that callers may name; those of other
+            programs are out of reach then.
     """
 
-    def __init__(self, *, is_enabled: bool) -> None:
+    def __init__(self, *, is_enabled: bool, prefix: str = "") -> None:
         self.is_enabled = is_enabled
+        self._prefix = prefix.removeprefix("/")
         self._regions: dict[str, tuple[Region, int]] = {}  # with an open file descriptor
 
     def register(self, region: Region) -> None:
@@ -57,9 +63,18 @@ class SharedMemory:
         Raises:
             AlreadyExistsError: the name is taken.
             InvalidArgumentError: there is no such object, or it is too small.
+            ResourceExhaustedError: as many are registered as may be.
             UnimplementedError: shared memory is switched off.
         """
         self.check_enabled()
+        if len(self._regions) >= _MOST_REGIONS:
+            raise ResourceExhaustedError(
+                f"{_MOST_REGIONS} shared memory regions are registered; unregister some first"
+            )
+        if len(region.name) > _LONGEST_NAME:
+            raise InvalidArgumentError(
+                f"the name of a shared memory region has at most {_LONGEST_NAME} characters"
+            )
         if not region.name:
             raise InvalidArgumentError("a shared memory region needs a name")
         if region.name in self._regions:
@@ -69,6 +84,11 @@ class SharedMemory:
         key = region.key.removeprefix("/")
         if not key or key != Path(key).name or key in (".", ".."):
             raise InvalidArgumentError(f"{region.key!r} is no key of a shared memory object")
+        if not key.startswith(self._prefix):
+            raise InvalidArgumentError(
+                f"keys of shared memory objects begin with {self._prefix!r} here, "
+                f"found {region.key!r}"
+            )
         try:
             descriptor = os.open(_OBJECTS / key, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:

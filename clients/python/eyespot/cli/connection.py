@@ -14,6 +14,7 @@ from eyespot.client import (
     ClientError,
     DeadlineExceededError,
     EyespotError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from eyespot.client.channel import DEFAULT_ADDRESS, server_address
@@ -35,6 +36,7 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, is_optional: bool =
         if is_optional
         else f"address of the server (default {DEFAULT_ADDRESS}) [EYESPOT_SERVER]",
     )
+    _add_security_arguments(parser)
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
@@ -44,38 +46,91 @@ def add_server_arguments(parser: argparse.ArgumentParser, *, is_optional: bool =
     )
 
 
+def _add_security_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tls", action="store_true", help="connect by TLS")
+    parser.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        default=os.environ.get("EYESPOT_TLS_CA") or None,
+        help="connect by TLS, to a server whose certificate is of this authority (PEM) "
+        "[EYESPOT_TLS_CA]",
+    )
+    parser.add_argument(
+        "--tls-certificate", metavar="FILE", help="certificate to show to the server (PEM)"
+    )
+    parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM)")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("EYESPOT_TOKEN") or None,
+        help="tells the server who calls; other users of this machine can read command lines, "
+        "so that the variable is the better place [EYESPOT_TOKEN]",
+    )
+
+
 @contextmanager
 def connected(options: argparse.Namespace, *, retries: int = 3) -> Iterator[Client]:
     """Talk to the server; its refusals end the command."""
-    with Client(options.server, timeout=options.timeout, retries=retries) as client:
+    with _client(options, timeout=options.timeout, retries=retries) as client:
         try:
             yield client
         except UnavailableError as error:
-            raise _unavailable(options.server, error) from error
+            raise _unavailable(options, error) from error
         except DeadlineExceededError as error:
             raise CommandError(
                 f"the server at {options.server} did not answer within {options.timeout:g} s; "
                 "--timeout gives it longer",
                 exit_code=UNREACHABLE,
             ) from error
+        except UnauthenticatedError as error:
+            raise CommandError(f"{error.details}; here, EYESPOT_TOKEN holds it") from error
         except EyespotError as error:
             raise CommandError(str(error)) from error
 
 
-def _unavailable(server: str, error: UnavailableError) -> CommandError:
+def _client(options: argparse.Namespace, *, timeout: float, retries: int) -> Client:
+    try:
+        return Client(
+            options.server,
+            timeout=timeout,
+            retries=retries,
+            tls=options.tls,
+            ca=options.tls_ca,
+            certificate=options.tls_certificate,
+            key=options.tls_key,
+            token=options.token,
+        )
+    except ClientError as error:
+        raise CommandError(str(error)) from error
+
+
+def _unavailable(options: argparse.Namespace, error: UnavailableError) -> CommandError:
     """Tell a server that says no from one that is not there: both are UNAVAILABLE."""
     try:
-        with Client(server, timeout=5, retries=0) as client:
+        with _client(options, timeout=5, retries=0) as client:
             client.server_live()
     except EyespotError:
         return CommandError(
-            f"no server answers at {server}: {_reason(error.details)}", exit_code=UNREACHABLE
+            f"no server answers at {options.server}: {_reason(error.details)}",
+            exit_code=UNREACHABLE,
         )
     return CommandError(error.details, exit_code=FAILURE)
 
 
+# What gRPC says when TLS fails, and what that means to the user.
+_TLS_REASONS = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the authority in --tls-ca",
+    "Hostname Verification": "its certificate is for another name than the one in --server",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "Socket closed": "it ends the connection at once; it may want TLS (--tls-ca), or a "
+    "certificate (--tls-certificate)",
+}
+
+
 def _reason(details: str) -> str:
     """Take the last link of the chain in which gRPC tells why it could not connect."""
+    for sign, reason in _TLS_REASONS.items():
+        if sign in details:
+            return reason
     reason = details.rpartition(": ")[2].strip(" ]")
     return reason[:1].lower() + reason[1:]
 

@@ -115,7 +115,7 @@ def _check(manifest: Manifest) -> PreprocessingRule:
 
 def _open_session(folder: Path, manifest: Manifest, *, max_rows: int) -> Scorer:
     from eyespot.exporter.parity import open_session, run_session
-    from eyespot.server.explainer import SessionScorer
+    from eyespot.saliency import SessionScorer
 
     run = run_session(open_session(folder / MODEL_FILE))
     sizes = manifest.outputs[0].shape[1:]

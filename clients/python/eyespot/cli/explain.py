@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eyespot.cli.argument_types import at_least_one, parameter
+from eyespot.cli.argument_types import at_least_one, none_or_more, parameter
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.drawings import DrawingFolder, add_drawings_argument
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_picture_arguments(parser)
     add_drawings_argument(parser)
-    parser.add_argument("--method", default="saliency", help="(default saliency)")
+    parser.add_argument(
+        "--method",
+        default="saliency",
+        help="a name that `eyespot methods` lists (default saliency)",
+    )
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument(
         "--target",
@@ -43,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_target,
         metavar="INDEX|LABEL",
         help="class whose score is subtracted: why the target rather than this one?",
+    )
+    parser.add_argument(
+        "--step",
+        type=none_or_more,
+        metavar="N",
+        help="of a model that answers a sequence: the step to explain (default: all of them)",
     )
     parser.add_argument(
         "--top-k",
@@ -137,8 +147,10 @@ def _check(options: argparse.Namespace) -> None:
     except PictureError as error:
         raise UsageError(str(error)) from error
     if options.like is not None:
-        if options.against is not None or options.top_k > 1:
-            raise UsageError("--like is explained in place of a class: no --against, no --top-k")
+        if options.against is not None or options.step is not None or options.top_k > 1:
+            raise UsageError(
+                "--like is explained in place of a class: no --against, --step or --top-k"
+            )
         with telling(PictureError):
             load_picture(options.like)
 
@@ -199,10 +211,10 @@ def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, obj
 
 
 def _asked(options: argparse.Namespace) -> Target | None:
-    if options.against is None:
+    if options.against is None and options.step is None:
         target: Target | None = options.target
         return target
-    return ExplainTarget(target=options.target, against=options.against)
+    return ExplainTarget(target=options.target, against=options.against, step=options.step)
 
 
 def _target(text: str) -> int | str:

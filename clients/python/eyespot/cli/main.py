@@ -67,6 +67,7 @@ SUBCOMMANDS = {
     "segment": Subcommand("eyespot.cli.segment", "draw what is where in pictures"),
     "embed": Subcommand("eyespot.cli.embed", "tell how far apart pictures are"),
     "explain": Subcommand("eyespot.cli.explain", "draw which pixels decided"),
+    "methods": Subcommand("eyespot.cli.methods", "list the saliency methods of a model"),
     "evaluate-saliency": Subcommand(
         "eyespot.cli.evaluate_saliency",
         "measure how faithful explanations are, without a server",

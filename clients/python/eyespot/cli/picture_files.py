@@ -19,6 +19,11 @@ _PICTURES_AT_ONCE = 32
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     """Let the user name pictures and a model."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="picture files")
+    add_model_arguments(parser)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let the user name a model."""
     parser.add_argument("--model", metavar="NAME", help="(default: the server's only one)")
     parser.add_argument(
         "--model-version",

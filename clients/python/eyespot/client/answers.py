@@ -169,7 +169,7 @@ def read_model_config(response: inference_pb2.ModelConfigResponse) -> ModelConfi
     try:
         rule = PreprocessingRule.from_parameters(parameters)
         labels = json.loads(parameters.get(LABELS_PARAMETER, "[]"))
-    except (PreprocessingError, json.JSONDecodeError) as error:
+    except (PreprocessingError, ValueError, RecursionError) as error:
         raise AnswerError(f"parameters of model {config.name!r}: {error}") from error
     if not isinstance(labels, list):
         raise AnswerError(f"labels of model {config.name!r} are no JSON list")

@@ -24,6 +24,7 @@ from eyespot.client.operations import Inputs, Operations
 from eyespot.client.pictures import Images, Picture
 from eyespot.client.question import Question
 from eyespot.client.requests import Target
+from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
 from eyespot.client.spans import calling
 from eyespot.client.steps import (
@@ -67,6 +68,11 @@ class AsyncClient:
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         retries: int = RetryPolicy.retries,
+        tls: bool = False,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
+        token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -76,8 +82,9 @@ class AsyncClient:
         self._address = server_address(address)
         self._sleep = sleep
         self._is_closed = False
-        self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-        self._stubs = Stubs(self._channel)
+        security = Security(tls=tls, ca=ca, certificate=certificate, key=key, token=token)
+        self._channel = security.open_channel(grpc.aio, self._address, options=CHANNEL_OPTIONS)
+        self._stubs = Stubs(self._channel, security.metadata)
 
     async def infer(
         self,

@@ -23,6 +23,7 @@ from eyespot.client.operations import Inputs, Operations
 from eyespot.client.pictures import Images, Picture
 from eyespot.client.question import Question
 from eyespot.client.requests import Target
+from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
 from eyespot.client.spans import calling
 from eyespot.client.steps import (
@@ -65,6 +66,12 @@ class Client:
         timeout: Seconds for a method that is given no timeout; None sets no deadline.
         retries: How often an unavailable server is asked again, after pauses that grow
             from 0.2 s to 5 s; 0 never asks again.
+        tls: Whether to connect by TLS; a `ca` or a `certificate` make it so, too.
+        ca: PEM file of the authority that the server's certificate must be of; None for
+            the well-known ones.
+        certificate: PEM file of the client's own certificate chain, for mutual TLS.
+        key: PEM file of the key to it.
+        token: Tells the server who calls. Without TLS anyone on the way can read it.
         clock: Seconds that never run backwards.
         sleep: Waits for some seconds.
     """
@@ -75,6 +82,11 @@ class Client:
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         retries: int = RetryPolicy.retries,
+        tls: bool = False,
+        ca: File | None = None,
+        certificate: File | None = None,
+        key: File | None = None,
+        token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -84,8 +96,9 @@ class Client:
         self._address = server_address(address)
         self._sleep = sleep
         self._is_closed = False
-        self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-        self._stubs = Stubs(self._channel)
+        security = Security(tls=tls, ca=ca, certificate=certificate, key=key, token=token)
+        self._channel = security.open_channel(grpc, self._address, options=CHANNEL_OPTIONS)
+        self._stubs = Stubs(self._channel, security.metadata)
 
     def infer(
         self,

@@ -48,9 +48,14 @@ def server_address(text: str) -> str:
 
 
 class Stubs:
-    """The calls of both services on one blocking or asyncio channel."""
+    """The calls of both services on one blocking or asyncio channel, each with the metadata."""
 
-    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel | grpc.aio.Channel,
+        metadata: Metadata = (),
+    ) -> None:
+        self._metadata = metadata
         inference, explain = InferenceStub(channel), ExplainStub(channel)
         self._calls = {**vars(inference), **vars(explain)}  # no name is in both
 
@@ -60,4 +65,5 @@ class Stubs:
         Of many messages, the stream.
         """
         start = self._calls[call.method]
-        return start(call.request, timeout=call.timeout, metadata=metadata or None)
+        told = (*self._metadata, *metadata)
+        return start(call.request, timeout=call.timeout, metadata=told or None)

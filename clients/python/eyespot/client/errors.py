@@ -11,6 +11,8 @@ EyespotError
     ├── DeadlineExceededError   DEADLINE_EXCEEDED    `timeout` has passed
     ├── ResourceExhaustedError  RESOURCE_EXHAUSTED   too many wait, or too large
     ├── FailedPreconditionError FAILED_PRECONDITION  the model cannot do that
+    ├── UnauthenticatedError    UNAUTHENTICATED      no token, or one that is not known
+    ├── PermissionDeniedError   PERMISSION_DENIED    the token has not the right to it
     ├── UnimplementedError      UNIMPLEMENTED        the server cannot do that
     └── InternalError           INTERNAL             a fault of the server
 
@@ -95,6 +97,18 @@ class FailedPreconditionError(ServerError):
     """The model is not one that can do this, such as explain without an original."""
 
     status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class UnauthenticatedError(ServerError):
+    """The server wants a token, and there was none or one that it does not know."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ServerError):
+    """The caller is known, or need not be, but may not do that here."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
 
 
 class UnimplementedError(ServerError):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from eyespot.client.errors import ClientError, PictureError
+from eyespot.v1.picture_files import FORMATS, open_picture
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 from eyespot.v1.tensors import Array
 
@@ -35,10 +36,10 @@ def load_picture(source: Picture) -> Image.Image:
             f"a picture is a PIL image, a path or a NumPy array, found {type(source).__name__}"
         )
     try:
-        with Image.open(source) as image:
+        with open_picture(source) as image:
             image.load()
             return image  # its pixels outlive the file
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"{os.fspath(source)} cannot be read: {_why(error)}") from error
 
 
@@ -104,7 +105,7 @@ def _stack(rows: Sequence[Array]) -> Array:
 
 def _why(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is not a picture in a known format"
+        return f"it is not a picture in a format that is read ({', '.join(FORMATS)})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

@@ -1,6 +1,6 @@
 """Saliency of one model version: the server's only door to the saliency room and to torch."""
 
-from eyespot.saliency import Backend, Targets
+from eyespot.saliency import Backend, SessionScorer, Targets
 from eyespot.server.explainer.call import ExplainCall, Explained
 from eyespot.server.explainer.explainer import Explainer
 from eyespot.server.explainer.methods import (
@@ -9,7 +9,6 @@ from eyespot.server.explainer.methods import (
     methods_without_explainer,
 )
 from eyespot.server.explainer.original import load_original, verify_original
-from eyespot.server.explainer.session_scorer import SessionScorer
 
 __all__ = [
     "Backend",

@@ -28,6 +28,7 @@ from eyespot.saliency import (
     find_method,
 )
 from eyespot.server.batcher import Batcher, Clock, Outcome
+from eyespot.server.callers import current_caller
 from eyespot.server.errors import (
     InvalidArgumentError,
     NotExplainableError,
@@ -250,7 +251,11 @@ class Explainer:
         rows = 1 if job.method.is_stepwise else min(len(job.inputs), self._max_batch_size)
         try:
             outcome: Outcome[Explained] = await batcher.submit(
-                job, rows=rows, key=job.key, deadline=job.deadline
+                job,
+                rows=rows,
+                key=job.key,
+                deadline=job.deadline,
+                caller=current_caller().identity,
             )
         except asyncio.CancelledError:
             job.caller.is_gone = True

@@ -1,0 +1,63 @@
+"""How a command connects, and what it says when it cannot."""
+
+import pytest
+
+from eyespot.cli.connection import _reason
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ("last error: a: b: Socket closed", "may want TLS"),
+        ("Tls handshake failed: error:1000007d:SSL: CERTIFICATE_VERIFY_FAILED: x: OK", "authority"),
+        ("Hostname Verification Check failed.", "another name"),
+        ("error:100000f7:WRONG_VERSION_NUMBER: y: OK", "does not speak TLS"),
+        ("last error: x: Connection refused", "connection refused"),
+    ],
+)
+def test_why_no_connection_came_about_is_told_plainly(details, expected):
+    assert expected in _reason(details)
+
+
+@pytest.fixture
+def told(servicer, monkeypatch):
+    """The metadata of each call that the fake server gets."""
+    found = []
+    ready = servicer.ServerReady
+
+    def note(request, context):
+        found.append(dict(context.invocation_metadata()).get("authorization"))
+        return ready(request, context)
+
+    monkeypatch.setattr(servicer, "ServerReady", note)
+    return found
+
+
+TOKEN = "a token that is a secret"
+
+
+def test_a_token_is_sent_and_never_shown(run, told, address, monkeypatch):
+    assert run("status", "--server", address).code == 1  # the fake one is not ready
+    ran = run("status", "--server", address, "--token", TOKEN)
+    monkeypatch.setenv("EYESPOT_TOKEN", TOKEN)
+    also = run("status", "--server", address)
+    assert told == [None, f"Bearer {TOKEN}", f"Bearer {TOKEN}"]
+    helped = run("status", "--help")
+    wrong = run("status", "--server", "nowhere.invalid:1", "--timeout", 1)
+    for each in (ran, also, helped, wrong):
+        assert TOKEN not in each.out + each.err
+    assert "EYESPOT_TOKEN" in helped.out
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "schlüssel"])
+def test_a_token_that_cannot_be_sent_is_told_without_it(run, address, token):
+    ran = run("status", "--server", address, "--token", token)
+    assert (ran.code, token in ran.err) == (1, False)
+    assert "printable ASCII" in ran.err
+
+
+def test_a_certificate_needs_its_key(run, address):
+    ran = run("status", "--server", address, "--tls-certificate", "mine.pem")
+    assert (ran.code, "give both" in ran.err) == (1, True)
+    ran = run("status", "--server", address, "--tls-ca", "missing.pem")
+    assert "missing.pem cannot be read" in ran.err
