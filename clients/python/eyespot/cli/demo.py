@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one
-from eyespot.cli.demo_steps import ending_on_sigterm as _ending_on_sigterm
-from eyespot.cli.demo_steps import run_command as _run
-from eyespot.cli.demo_steps import run_unless as _run_unless
-from eyespot.cli.demo_steps import show_command as _show
-from eyespot.cli.demo_steps import show_title as _title
+from eyespot.cli.demo_steps import (
+    ending_on_sigterm,
+    run_command,
+    run_unless,
+    show_command,
+    show_title,
+)
 from eyespot.cli.errors import CommandError, telling
 from eyespot.cli.output import counted
 from eyespot.cli.progress import showing_progress
@@ -111,13 +113,13 @@ def run(options: argparse.Namespace) -> int:
         from eyespot.transfer import TransferError, load_digits
 
     places = _Places(options.output or Path("demo"))
-    with _ending_on_sigterm(), telling(EyespotError, TransferError, OSError):
+    with ending_on_sigterm(), telling(EyespotError, TransferError, OSError):
         digits = load_digits().test
         pictures = digits.save_pictures(places.pictures)
         _train(places, epochs=options.epochs)
         _export(places)
-        _title("Serve it")
-        _show("serve", places.repository, "--port", "0")
+        show_title("Serve it")
+        show_command("serve", places.repository, "--port", "0")
         with running_server(places.repository, log=places.server_log) as server:
             print(f"serving on {server.address}, logging to {places.server_log}")
             answers = _classify(server.address, pictures)
@@ -131,24 +133,24 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(places: _Places, *, epochs: int) -> None:
-    _title(
+    show_title(
         "Train LeNet-5, with the rectifiers of today, on handwritten digits; a fifth is held out"
     )
     command = ("train", _NETWORK, "digits", "--output", places.weights, "--threads", "1")
-    _run_unless(places.weights.exists(), places.weights, *command, "--epochs", epochs)
+    run_unless(places.weights.exists(), places.weights, *command, "--epochs", epochs)
 
 
 def _export(places: _Places) -> None:
-    _title("Export it to ONNX, and prove that nothing changed")
+    show_title("Export it to ONNX, and prove that nothing changed")
     from eyespot.transfer.digits import LABELS
 
     places.labels.write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
     entry = places.repository / _MODEL
     is_there = _is_exported(places)
     command = ("export", _NETWORK, "--weights", places.weights, "--labels", places.labels)
-    _run_unless(is_there, entry, *command, "--name", _MODEL, "--output", places.repository)
+    run_unless(is_there, entry, *command, "--name", _MODEL, "--output", places.repository)
     if is_there:
-        _run("inspect", entry)
+        run_command("inspect", entry)
 
 
 def _is_exported(places: _Places) -> bool:
@@ -164,7 +166,7 @@ def _is_exported(places: _Places) -> bool:
 
 def _classify(address: str, pictures: Sequence[Path]) -> list[Classification]:
     """Ask about every picture in a request of its own, all at once."""
-    _title(f"Classify the {len(pictures)} held-out digits, each in a request of its own")
+    show_title(f"Classify the {len(pictures)} held-out digits, each in a request of its own")
 
     async def ask() -> list[Classification]:
         async with AsyncClient(address, timeout=_TIMEOUT_SECONDS) as client:
@@ -218,7 +220,7 @@ def _explain(
     places: _Places,
 ) -> None:
     """Explain one picture of each class."""
-    _title("Ask which pixels decided, for one picture of each digit")
+    show_title("Ask which pixels decided, for one picture of each digit")
     labels = digits.labels.tolist()
     chosen = _one_of_each(digits)
     paths = [pictures[number] for number in chosen]
@@ -246,10 +248,10 @@ def _explain(
 
 def _evaluate(digits: Examples, pictures: Sequence[Path], places: _Places) -> None:
     """Measure how faithful the maps are, on one picture of each class."""
-    _title("Measure how faithful such maps are; this needs no server")
+    show_title("Measure how faithful such maps are; this needs no server")
     chosen = [pictures[number] for number in _one_of_each(digits)]
     entry = places.repository / _MODEL
-    _run("evaluate-saliency", entry, *chosen, "--output", places.folder, "--threads", "1")
+    run_command("evaluate-saliency", entry, *chosen, "--output", places.folder, "--threads", "1")
 
 
 def _one_of_each(digits: Examples) -> list[int]:
@@ -264,12 +266,12 @@ def _caption(answer: Classification, label: int) -> str:
 
 
 def _tell_what_next(places: _Places, picture: Path) -> None:
-    _title("Now you")
-    _show("serve", places.repository)
+    show_title("Now you")
+    show_command("serve", places.repository)
     print("and meanwhile, in another terminal:")
-    _show("status")
-    _show("infer", picture)
-    _show("explain", picture, "--output", places.folder / "explained")
+    show_command("status")
+    show_command("infer", picture)
+    show_command("explain", picture, "--output", places.folder / "explained")
 
 
 def _share_alike(ours: Sequence[int], theirs: Sequence[int]) -> float:
