@@ -14,14 +14,14 @@ from eyespot.cli.errors import OK, UsageError, telling
 from eyespot.cli.evaluation_output import print_comparison, print_evaluation
 from eyespot.cli.inspect import is_path, split_entry
 from eyespot.cli.output import add_json_argument, print_json
-from eyespot.cli.progress import Counter, showing_progress, tell_line
+from eyespot.cli.progress import Counter, showing_progress
+from eyespot.cli.read_pictures import counting_pictures, tell_some
 from eyespot.client import Client
 
 if TYPE_CHECKING:
     from eyespot.transfer.evaluation import EvaluatedModel, Evaluation
     from eyespot.transfer.evaluation_pictures import EvaluationPictures
 
-_MOST_TOLD = 5
 
 Tell = Callable[[str], None]
 
@@ -123,13 +123,6 @@ def _read(model: EvaluatedModel, options: argparse.Namespace, tell: Tell) -> Eva
     from eyespot.transfer.evaluation_pictures import load_evaluation_pictures
 
     tell(f"reading the pictures in {options.data}")
-    counters: list[Counter] = []
-
-    def count(total: int) -> None:
-        if not counters:
-            counters.append(Counter(tell, total, "pictures read"))
-        counters[0].add(1)
-
     pictures = load_evaluation_pictures(
         options.data,
         model.rule,
@@ -137,12 +130,9 @@ def _read(model: EvaluatedModel, options: argparse.Namespace, tell: Tell) -> Eva
         multi_label=options.multi_label,
         held_out=options.held_out,
         seed=options.seed,
-        progress=count,
+        progress=counting_pictures(tell),
     )
-    for reason in pictures.skipped[:_MOST_TOLD]:
-        tell_line(f"skipped {reason}")
-    if len(pictures.skipped) > _MOST_TOLD:
-        tell_line(f"skipped {len(pictures.skipped) - _MOST_TOLD} more")
+    tell_some("skipped", pictures.skipped)
     return pictures
 
 

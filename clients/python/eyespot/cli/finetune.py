@@ -14,6 +14,7 @@ from eyespot.cli.finetune_progress import StageTeller
 from eyespot.cli.inspect import print_parity
 from eyespot.cli.output import add_json_argument, counted, print_facts, print_json, print_table
 from eyespot.cli.progress import showing_progress, tell_line
+from eyespot.cli.read_pictures import tell_of_split
 
 if TYPE_CHECKING:
     from eyespot.exporter import ExportResult
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 RECIPE_FILE = "recipe.toml"
 WEIGHTS_FILE = "weights.safetensors"
-_MOST_TOLD = 5
 
 # Settings of the recipe: each option has the name of its field.
 _NUMBERS: dict[str, tuple[type, str, str]] = {
@@ -174,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
             if exports:
                 require_place(options.output, name=name)
             split = read_pictures_for(options.data, recipe, progress=watch)
-            _tell_of(split)
+            tell_of_split(split)
             machine = _machine(options, split)
             if options.compare_methods:
                 return _compare(options, split, recipe, machine, watch)
@@ -215,18 +215,6 @@ def _machine(options: argparse.Namespace, split: PictureSplit) -> Machine:
         precision=options.precision,
         workers=options.workers,
     )
-
-
-def _tell_of(split: PictureSplit) -> None:
-    """Tell what is the matter with the pictures."""
-    for what, names in (
-        ("skipped", split.skipped),
-        ("held out, but learnt from as well under another name:", split.repeated),
-    ):
-        for name in names[:_MOST_TOLD]:
-            tell_line(f"{what} {name}")
-        if len(names) > _MOST_TOLD:
-            tell_line(f"{what} {len(names) - _MOST_TOLD} more")
 
 
 def _fine_tune(

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from eyespot.cli.argument_types import at_least_one, seed
 from eyespot.cli.errors import OK, telling
 from eyespot.cli.output import add_json_argument, print_json
-from eyespot.cli.progress import Counter, showing_progress, tell_line
+from eyespot.cli.progress import showing_progress
+from eyespot.cli.read_pictures import counting_pictures, tell_of_split
 
 if TYPE_CHECKING:
     from eyespot.transfer import EpochReport, PictureSplit
     from eyespot.v1.preprocessing import PreprocessingRule
 
 _DIGITS = "digits"
-_MOST_TOLD = 5
 _SECONDS_BETWEEN_EPOCHS = 2.0
 
 
@@ -138,22 +138,8 @@ def _load(
         digits = load_digits()
         return PictureSplit(digits.train.prepared(rule), digits.test.prepared(rule), LABELS)
     tell(f"reading the pictures in {options.data}")
-    counters: list[Counter] = []
-
-    def count(total: int) -> None:
-        if not counters:
-            counters.append(Counter(tell, total, "pictures read"))
-        counters[0].add(1)
-
-    split = load_data(options.data, rule, seed=options.seed, progress=count)
-    for what, names in (
-        ("skipped", split.skipped),
-        ("held out, but learnt from as well under another name:", split.repeated),
-    ):
-        for name in names[:_MOST_TOLD]:
-            tell_line(f"{what} {name}")
-        if len(names) > _MOST_TOLD:
-            tell_line(f"{what} {len(names) - _MOST_TOLD} more")
+    split = load_data(options.data, rule, seed=options.seed, progress=counting_pictures(tell))
+    tell_of_split(split)
     return split
 
 
