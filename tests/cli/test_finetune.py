@@ -29,6 +29,8 @@ def test_it_leaves_a_folder_whose_recipe_gives_the_same_again(run, sky, tmp_path
     assert first.code == 0, first.err
     assert "skipped day/notes.txt" in first.err
     assert "its blocks are conv1, conv2 to fc2" in first.err
+    assert "the backbone's weights are random: --weights gives it trained ones" in first.err
+    assert "gives way" not in first.err
     assert {path.name for path in folder.iterdir()} == {
         "features",
         "metrics.json",

@@ -78,3 +78,13 @@ def test_a_model_for_something_else_is_told(command, run, address, pictures, tmp
     ran = run(command, pictures / "green.png", "--model", "planes", "--server", address, *extra)
     assert ran.code == 1
     assert ran.err.startswith("eyespot: error: ")
+
+
+@pytest.mark.parametrize("words", [["embed"], ["explain", "--like"]])
+def test_logits_are_no_embedding(words, run, address, pictures, tmp_path):
+    picture = pictures / "green.png"
+    extra = ["--output", tmp_path / "drawn"] if words[0] == "explain" else []
+    ran = run(*words, picture, *([picture] if extra else []), "--model", "colors",
+              "--server", address, *extra)  # fmt: skip
+    assert ran.code == 1
+    assert "has no output 'embedding'" in ran.err

@@ -68,8 +68,8 @@ def test_a_folder_of_pictures_is_learnt_and_the_next_command_told(run, tmp_path)
     assert ran.code == 0, ran.err
     assert "skipped day/notes.txt: no picture" in ran.err
     assert ran.out.splitlines()[-1] == (
-        f"to serve it: eyespot export resnet20 --weights {path} --num-classes 2 --input-size 8 "
-        "--channels 1 --output repository"
+        f"to serve it, with the names of its classes: eyespot export resnet20 --weights {path} "
+        "--num-classes 2 --input-size 8 --channels 1 --output repository"
     )
     with safe_open(path, framework="pt") as file:
         assert json.loads(file.metadata()["labels"]) == ["day", "night"]

@@ -90,6 +90,22 @@ def test_a_module_is_left_as_it_was_found():
     assert all(part.training for part in module.modules())
 
 
+def test_a_global_pool_of_pixels_sees_everything():
+    class OfPixels(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1)
+            self.full = nn.Linear(4, 2)
+
+        def forward(self, x):
+            # Channels come last, and PyTorch lays out what the pool gives in the same way.
+            return self.full(self.pool(self.conv(x.permute(0, 3, 1, 2))).flatten(1))
+
+    table = layer_table(trace(OfPixels(), torch.zeros(1, 8, 8, 3)))
+    assert table.undefined_from is None
+    assert table.notes == ()
+
+
 def test_fields_are_undefined_from_an_operator_without_a_rule():
     class Sums(nn.Module):
         def forward(self, x):

@@ -7,7 +7,7 @@ from captum.attr import InputXGradient, IntegratedGradients
 from tests.saliency.networks import Linear, Resnet, vgg
 from torch import nn
 
-from eyespot.saliency import TOP_CLASS, Objective, Targets, find_method
+from eyespot.saliency import TOP_CLASS, Objective, Targets, UnavailableMethodError, find_method
 
 
 def pictures(rows=3, size=16, seed=0):
@@ -219,3 +219,11 @@ def test_one_forward_pass_serves_the_targets_of_a_row(capture):
     backend._variant = lambda *_: lambda *args: calls.append(len(args[-1])) or run(*args)
     backend.gradients(pictures(rows=2, size=32), Objective(Targets(np.array([-1, -2, -3] * 2))))
     assert calls == [2]
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+def test_a_rule_for_rectifiers_needs_one(method, capture, explain):
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    backend = capture(network, torch.zeros(2, 3), "input")
+    with pytest.raises(UnavailableMethodError, match="no rectifier"):
+        explain(method, backend, [[1, 2, 3]], [0])

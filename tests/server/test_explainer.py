@@ -81,6 +81,9 @@ class LinearBackend:
     def linear_head(self):
         raise UnavailableMethodError("no head")
 
+    def check_rectifiers(self):
+        pass
+
     def check_multipliers(self):
         raise UnavailableMethodError("deep_lift has no rule for einsum")
 

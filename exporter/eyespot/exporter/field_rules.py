@@ -101,6 +101,14 @@ def _same(call: Call) -> Axes:
     return call.axes_of(call.first)
 
 
+@_rule("as_strided")
+def _restrided(call: Call) -> Axes:
+    """What a global pool gives is laid out as its input was; any other use is not known."""
+    if call.outputs[0].shape != call.first.shape:
+        raise NoRuleError(call.operator)
+    return call.axes_of(call.first)
+
+
 @_rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
        "new_zeros", "new_ones", "new_empty", "new_full")  # fmt: skip
 def _shape_only(call: Call) -> Axes:

@@ -114,6 +114,9 @@ class Backend(Scorer, Protocol):
             UnavailableMethodError: an operator has no rule.
         """
 
+    def check_rectifiers(self) -> None:
+        """Raise UnavailableMethodError if the network has no rectifier for another rule."""
+
     def check_multipliers(self) -> None:
         """Raise UnavailableMethodError if `multipliers` would."""
 

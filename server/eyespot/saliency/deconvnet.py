@@ -42,4 +42,5 @@ DECONVNET = Method(
     parameters=(),
     function=attribute_deconvnet,
     cost=constant_cost(3),
+    check_backend=lambda backend: backend.check_rectifiers(),
 )

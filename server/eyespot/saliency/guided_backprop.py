@@ -40,4 +40,5 @@ GUIDED_BACKPROP = Method(
     parameters=(),
     function=attribute_guided_backprop,
     cost=constant_cost(3),
+    check_backend=lambda backend: backend.check_rectifiers(),
 )

@@ -238,6 +238,10 @@ def _fine_tune(
     prepared = prepare(split, recipe, machine=machine)
     names = ", ".join(block.name for block in prepared.blocks)
     tell_line(f"{prepared.backbone}; its blocks are {names}")
+    if prepared.backbone.provenance.weights == "random":
+        tell_line("the backbone's weights are random: --weights gives it trained ones")
+    if (folder / WEIGHTS_FILE).exists():
+        tell_line(f"what an earlier training left in {folder} gives way")
     if prepared.unfrozen:
         unfrozen = ", ".join(block.name for block in prepared.unfrozen)
         tell_line(f"after the head, these learn as well: {unfrozen}")

@@ -123,7 +123,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"trained {options.model} in {trained.result.seconds:.1f} s to {options.output}")
         print(f"{trained.accuracy:.2%} right on {len(split.held_out)} pictures held out")
-        print(f"to serve it: {_export_command(options, len(split.labels))}")
+        command = _export_command(options, len(split.labels))
+        print(f"to serve it, with the names of its classes: {command}")
     return OK
 
 

@@ -118,6 +118,10 @@ def read_embeddings(vectors: Array) -> Array:
     return vectors
 
 
+# What models of other tasks give, which is not to be taken for what is asked for.
+TASK_OUTPUTS = frozenset({"logits", "segmentation", "flow", "embedding"})
+
+
 def output_name(metadata: ModelMetadata, output: str | None, *, usual: str) -> str:
     """Find an output: the named, the only, or the one that is called as usual.
 
@@ -126,7 +130,7 @@ def output_name(metadata: ModelMetadata, output: str | None, *, usual: str) -> s
     """
     names = [tensor.name for tensor in metadata.outputs]
     if output is None:
-        if len(names) == 1:
+        if len(names) == 1 and names[0] not in TASK_OUTPUTS - {usual}:
             return names[0]
         output = usual
     if output not in names:

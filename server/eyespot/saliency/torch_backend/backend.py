@@ -37,7 +37,7 @@ from eyespot.saliency.torch_backend.program import (
     user_output,
 )
 from eyespot.saliency.torch_backend.randomisation import randomise, weight_layers
-from eyespot.saliency.torch_backend.rectifiers import deconvolve, guide
+from eyespot.saliency.torch_backend.rectifiers import check_rectifiers, deconvolve, guide
 
 # More rows in one call gain nothing on a CPU, and delay whoever wants to stop: so many of the
 # size of ImageNet's, and of smaller ones as many as have as many elements, up to a bound.
@@ -184,6 +184,10 @@ class TorchBackend:
         self.check_relevance()
         run = self._relevance_variant(epsilon, gamma)
         return self._differentiate(run, x, objective, begins_with_scores=True)
+
+    def check_rectifiers(self) -> None:
+        """Raise UnavailableMethodError if no rectifier is there for another rule."""
+        check_rectifiers(self._start)
 
     def check_multipliers(self) -> None:
         """Raise UnavailableMethodError if `multipliers` would."""

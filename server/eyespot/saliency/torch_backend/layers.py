@@ -42,12 +42,12 @@ def find_layer(start: fx.Node, output: fx.Node, name: str) -> str:
     names = [node.name for node in nodes]
     if name:
         if name not in names:
-            raise LayerError(_no_layer(name, names))
+            raise LayerError(_no_layer(name, [node.name for node in nodes if not _is_point(node)]))
         return name
     own = [node for node in nodes if base_name(node) not in _NOT_A_MAP_OF_ITS_OWN]
     if output.meta["val"].ndim == 4:  # its own end is maps too, of classes and not of features
         own = [node for node in own if is_rectifier(node)] or own
-    wide = [node for node in own if list(node.meta["val"].shape[2:]) != [1, 1]]
+    wide = [node for node in own if not _is_point(node)]
     for candidates in (wide, own, nodes):
         if candidates:
             return str(candidates[-1].name)
@@ -87,6 +87,11 @@ def _spatial_nodes(start: fx.Node, output: fx.Node) -> Iterator[fx.Node]:
             yield node
 
 
+def _is_point(node: fx.Node) -> bool:
+    """Tell a map of one place, which shows nothing."""
+    return list(node.meta["val"].shape[2:]) == [1, 1]
+
+
 def _first_input(node: fx.Node) -> fx.Node:
     return node.all_input_nodes[0]
 
@@ -99,7 +104,7 @@ def _is_single_place(pool: fx.Node) -> bool:
     if base_name(pool) == "mean":
         axes: Any = pool.args[1]
         return sorted(axis % 4 for axis in axes) == [2, 3]
-    return list(pool.meta["val"].shape[2:]) == [1, 1]
+    return _is_point(pool)
 
 
 def _no_head(reason: str) -> UnavailableMethodError:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from eyespot.saliency.errors import UnavailableMethodError
 from eyespot.saliency.torch_backend.operators import (
     change_rule,
     is_identity_above_zero,
@@ -18,6 +19,20 @@ from eyespot.saliency.torch_backend.operators import (
     is_zero_below_zero,
     without_writes,
 )
+from eyespot.saliency.torch_backend.program import nodes_on_path
+
+
+def check_rectifiers(start: fx.Node) -> None:
+    """Check that there is a rectifier behind a node.
+
+    Raises:
+        UnavailableMethodError: there is none whose rule could be another.
+    """
+    if not any(is_rectifier(node) for node in nodes_on_path(start)):
+        raise UnavailableMethodError(
+            "the network has no rectifier (ReLU and its kin), whose rule this method changes: it "
+            "would show what saliency shows"
+        )
 
 
 def guide(graph: fx.Graph, leaf: fx.Node) -> None:
