@@ -59,7 +59,7 @@ class TokenFile:
             if hmac.compare_digest(known, digest):
                 found = caller
         if found is None:
-            raise UnauthenticatedError("the token is not known here")
+            raise UnauthenticatedError("the server does not know the token")
         return found
 
     def _follow(self) -> None:
