@@ -5,8 +5,9 @@ import pytest
 
 from eyespot.client import ClientError
 from eyespot.client.answers import classify, output_name
-from eyespot.client.values import ModelMetadata, TensorMetadata
+from eyespot.client.values import ModelConfig, ModelMetadata, TensorMetadata
 from eyespot.v1 import inference_pb2 as pb
+from eyespot.v1 import model_config_pb2
 
 
 def test_each_picture_gets_its_likeliest_classes_with_labels(client, picture):
@@ -75,3 +76,17 @@ def test_which_output_is_the_logits():
     assert output_name(metadata("features", "scores"), "scores", usual="logits") == "scores"
     with pytest.raises(ClientError, match="no output 'logits'; name one of features, scores"):
         output_name(metadata("features", "scores"), None, usual="logits")
+
+
+def test_independent_classes_have_each_a_probability_of_their_own():
+    [[best, second]] = classify(np.array([[math.log(3), -800.0]]), (), top_k=2, independent=True)
+    assert (best.index, best.probability) == (0, pytest.approx(0.75))  # 3 / (1 + 3)
+    assert second.probability == 0.0
+
+
+def test_a_model_tells_that_its_classes_are_independent():
+    message = model_config_pb2.ModelConfig(name="several")
+    config = ModelConfig("several", 8, None, ("a", "b"), message)
+    assert not config.has_independent_classes
+    message.parameters["classes"].string_value = "independent"
+    assert config.has_independent_classes

@@ -140,7 +140,7 @@ def test_manifest_tells_the_truth(exported, rule):
 
 def test_without_preprocessing_the_graph_takes_what_the_network_takes(tmp_path, make_net, sample):
     net = make_net()
-    result = export(net, sample, repository=tmp_path, name="plain")
+    result = export(net, sample, repository=tmp_path, name="plain", independent_classes=True)
     assert (result.manifest.inputs[0].name, result.manifest.inputs[0].datatype) == ("input", "FP32")
     assert result.manifest.inputs[0].shape == ("batch", 3, 12, 12)
     assert result.manifest.channel_axis == 1
@@ -150,7 +150,8 @@ def test_without_preprocessing_the_graph_takes_what_the_network_takes(tmp_path, 
     np.testing.assert_allclose(run_onnx(result.path, rows.numpy()), expected, atol=1e-5)
     config = text_format.Parse((tmp_path / "plain" / "config.pbtxt").read_text(), ModelConfig())
     assert config.input[0].format == ModelInput.FORMAT_NCHW
-    assert not config.parameters
+    told = {name: value.string_value for name, value in config.parameters.items()}
+    assert told == {"classes": "independent"}
     assert not config.output[0].label_filename
 
 

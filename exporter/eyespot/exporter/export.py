@@ -79,6 +79,7 @@ def export(
     min_size: int = 1,
     preprocessing: PreprocessingRule | None = None,
     labels: Sequence[str] | Path | None = None,
+    independent_classes: bool = False,
     provenance: Provenance | None = None,
     opset_version: int = DEFAULT_OPSET,
     external_data: bool = False,
@@ -108,6 +109,8 @@ def export(
         min_size: The smallest size of every dynamic axis.
         preprocessing: Becomes part of the graph, which then takes UINT8 (B, H, W, C).
         labels: One for each class, or a file of them.
+        independent_classes: A row may have any number of classes: clients are told that the
+            probability of each is the logistic function of its own logit.
         provenance: Where the network comes from; the class of the module if not told.
         opset_version: Of the ONNX graph.
         external_data: Keep the weights of the graph in a file of their own, as those beyond
@@ -152,7 +155,7 @@ def export(
         )
         plan = plan_version(
             repository,
-            face.config(name, max_batch_size),
+            face.config(name, max_batch_size, independent_classes=independent_classes),
             labels=face.labels,
             max_batch_size=max_batch_size,
             force=force,

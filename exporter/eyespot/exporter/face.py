@@ -20,7 +20,7 @@ from eyespot.exporter.labels import check_labels
 from eyespot.exporter.model_config import build_config, default_batch_size
 from eyespot.exporter.parity import Batch, random_batches
 from eyespot.exporter.samples import Samples
-from eyespot.v1.manifest import TensorSpec
+from eyespot.v1.manifest import CLASSES_PARAMETER, INDEPENDENT, TensorSpec
 from eyespot.v1.model_config_pb2 import ModelConfig
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import datatype_of
@@ -75,8 +75,13 @@ class Face:
         is_fixed = isinstance(height, int) and isinstance(width, int)
         return (int(height), int(width)) if is_fixed else None
 
-    def config(self, name: str, max_batch_size: int | None) -> ModelConfig:
+    def config(
+        self, name: str, max_batch_size: int | None, *, independent_classes: bool = False
+    ) -> ModelConfig:
         """Describe the model as Triton does."""
+        parameters = {} if self.rule is None else self.rule.to_parameters()
+        if independent_classes:
+            parameters[CLASSES_PARAMETER] = INDEPENDENT
         formats = {None: "FORMAT_NONE", 1: "FORMAT_NCHW", 3: "FORMAT_NHWC"}
         elements = sum(sample[0].numel() for sample in self.samples.tensors)
         return build_config(
@@ -86,7 +91,7 @@ class Face:
             max_batch_size=max_batch_size or default_batch_size(elements),
             image_format=formats[self.channel_axis],
             labelled_output=None if self.labels is None else self.outputs[0].name,
-            parameters=None if self.rule is None else self.rule.to_parameters(),
+            parameters=parameters,
         )
 
     def random_batches(self, *, max_batch_size: int, seed: int) -> list[Batch]:

@@ -20,6 +20,9 @@ CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
+# A key of ModelConfig.parameters, and its value where a row may have any number of classes.
+CLASSES_PARAMETER = "classes"
+INDEPENDENT = "independent"
 ORIGINAL_FILE = "original.pt2"
 MANIFEST_FILE = "manifest.json"
 

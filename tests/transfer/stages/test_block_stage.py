@@ -278,7 +278,11 @@ def test_a_kill_at_any_step_changes_nothing(tmp_path, blocks):
     script = tmp_path / "train.py"
     script.write_text(_SCRIPT)
     words = [sys.executable, str(script), str(tmp_path / "checkpoint"), str(tmp_path / "end")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path]),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),  # sums of more are in another order
+    }
     killed = subprocess.run([*words, str(kill_at)], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL, f"not killed at {kill_at}"
     network = make_network()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from eyespot.client.errors import AnswerError, ClientError
@@ -29,6 +30,8 @@ from eyespot.client.values import (
 from eyespot.v1 import explain_pb2, inference_pb2, tensors
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 from eyespot.v1.tensors import Array
+
+Floats = NDArray[np.float64]
 
 # A server of Eyespot adds its labels to the configuration that it tells: a JSON list.
 LABELS_PARAMETER = "labels"
@@ -75,8 +78,12 @@ def join(results: Sequence[InferResult]) -> InferResult:
     return InferResult(first.model_name, first.model_version, outputs)
 
 
-def classify(logits: Array, labels: Sequence[str], *, top_k: int) -> list[list[Classification]]:
+def classify(
+    logits: Array, labels: Sequence[str], *, top_k: int, independent: bool = False
+) -> list[list[Classification]]:
     """Rank the classes of each row; `logits` is (B, classes).
+
+    Independent classes, of which a row may have any number, have each its own probability.
 
     Raises:
         ClientError: `top_k` is not positive, or the output is none of a classifier.
@@ -89,9 +96,7 @@ def classify(logits: Array, labels: Sequence[str], *, top_k: int) -> list[list[C
             f"a classifier's output has shape (batch, classes), found {logits.shape}{maps}"
         )
     z = logits.reshape(logits.shape[:2]).astype(np.float64)  # -> (B, classes)
-    # Without the largest logit of each row the exponential cannot overflow.
-    exponentials = np.exp(z - z.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities = _logistic(z) if independent else _softmax(z)
     order = np.argsort(-z, axis=1, kind="stable")[:, :top_k]
     return [
         [
@@ -105,6 +110,18 @@ def classify(logits: Array, labels: Sequence[str], *, top_k: int) -> list[list[C
         ]
         for row, indices in enumerate(order.tolist())
     ]
+
+
+def _softmax(z: Floats) -> Floats:
+    # Without the largest logit of each row the exponential cannot overflow.
+    exponentials: Floats = np.exp(z - z.max(axis=1, keepdims=True))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials
+
+
+def _logistic(z: Floats) -> Floats:
+    shares: Floats = np.exp(-np.logaddexp(0, -z))
+    return shares
 
 
 def read_embeddings(vectors: Array) -> Array:

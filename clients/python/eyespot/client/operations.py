@@ -131,7 +131,12 @@ class Operations:
             images, metadata, model_version=model_version, outputs=[name], deadline=deadline
         )
         config = yield from self._config_of(model_name, model_version, deadline)
-        return answers.classify(result.outputs[name], config.labels, top_k=top_k)
+        return answers.classify(
+            result.outputs[name],
+            config.labels,
+            top_k=top_k,
+            independent=config.has_independent_classes,
+        )
 
     def segment(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.v1 import model_config_pb2
+from eyespot.v1.manifest import CLASSES_PARAMETER, INDEPENDENT
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
 
@@ -92,6 +93,12 @@ class ModelConfig:
     preprocessing: PreprocessingRule | None
     labels: tuple[str, ...] = field(repr=False)
     message: model_config_pb2.ModelConfig = field(repr=False)
+
+    @property
+    def has_independent_classes(self) -> bool:
+        """Whether a row may have any number of classes, each by its own logit."""
+        told = self.message.parameters.get(CLASSES_PARAMETER)
+        return told is not None and told.string_value == INDEPENDENT
 
 
 @dataclass(frozen=True)

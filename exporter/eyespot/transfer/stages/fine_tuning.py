@@ -403,6 +403,7 @@ def _identity(prepared: Prepared) -> dict[str, object]:
         "data": prepared.split.digest,
         "classes": prepared.split.labels,
         "precision": prepared.machine.precision,
+        "threads": torch.get_num_threads(),  # more of them add up in another order
         "unfreeze": [block.name for block in prepared.unfrozen],
         "temperature": None,
     }

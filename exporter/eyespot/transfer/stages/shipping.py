@@ -77,6 +77,7 @@ def export_fine_tuned(
             name=name,
             preprocessing=rule,
             labels=tuned.split.labels,
+            independent_classes=tuned.recipe.task == "multi-label",
             provenance=provenance_of(tuned),
             parity_images=Path(folder),
             force=force,
