@@ -1,6 +1,7 @@
 import signal
 
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
@@ -74,6 +75,10 @@ def test_ctrl_c_is_told_and_taken_up(run, sky, tmp_path, monkeypatch):
     other = run(*words, "--folder", parts, "--resume", "--seed", "9")
     assert other.code == 1
     assert "seed was 0, is 9" in other.err
+    threads = torch.get_num_threads()
+    other = run(*words, "--folder", parts, "--resume", "--threads", threads + 1)
+    torch.set_num_threads(threads)
+    assert f"threads was {threads}, is {threads + 1}" in other.err
     resumed = run(*words, "--folder", parts, "--resume")
     assert resumed.code == 0, resumed.err
     assert not (parts / "checkpoint.safetensors").exists()
