@@ -219,6 +219,47 @@ def test_explain_passes_on_parameters_and_a_contrast(run, address, pictures, tmp
     }
 
 
+def regions_of(servicer):
+    return [
+        np.frombuffer(target.region, np.uint8).reshape(target.region_shape).tolist()
+        for request in servicer.of(explain_pb2.ExplainRequest)
+        for target in request.targets
+    ]
+
+
+def test_explain_of_a_region(run, address, tmp_path, servicer):
+    for name in ("a", "b"):
+        Image.new("RGB", (4, 3), (9, 0, 0)).save(tmp_path / f"{name}.png")
+    mask = np.zeros((3, 4), np.uint8)
+    mask[1:, 2:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ["explain", tmp_path / "a.png", tmp_path / "b.png", "--model", "scene",
+             "--server", address, "--output", tmp_path / "drawn", "--target", "1"]  # fmt: skip
+    for told in ("2,1,4,3", tmp_path / "mask.png"):
+        assert run(*words, "--region", told).code == 0
+    assert regions_of(servicer) == [[[0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]] * 4
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "why"),
+    [
+        ("2,1,2,3", 2, "expected LEFT,UPPER,RIGHT,LOWER with LEFT below RIGHT"),
+        ("40,1,50,3", 1, "nothing of the region is left in what the model sees"),
+        ("absent.png", 1, "absent.png cannot be read"),
+        ("small.png", 1, "small.png is of 2x2 pixels, but"),
+    ],
+)
+def test_a_region_that_is_none(told, code, why, run, address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 3)).save("a.png")
+    Image.new("L", (2, 2), 255).save("small.png")
+    ran = run("explain", "a.png", "--model", "scene", "--server", address,
+              "--output", "drawn", "--region", told)  # fmt: skip
+    assert ran.code == code
+    assert why in ran.err
+    assert not (tmp_path / "drawn").exists()
+
+
 def test_explain_draws_several_top_classes(run, address, pictures, tmp_path):
     ran = run(
         "explain", pictures / "green.png", "--server", address, "--output", tmp_path,

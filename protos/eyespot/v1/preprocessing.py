@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
 
 _PREFIX = "preprocessing."
+_HALF = 128  # of the brightness from which a pixel is white
 # Told, so that other clients need not guess it; it is the same for every rule.
 _CHANNEL_AXIS, _CHANNELS_LAST = "channel_axis", 3
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
@@ -108,6 +109,16 @@ class PreprocessingRule:
         pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
         pixels = pixels.reshape(*pixels.shape[:2], self.channels)  # -> (H, W, C)
         return pixels[:, :, ::-1] if self.color_order == "BGR" else pixels
+
+    def place(self, mask: Image.Image) -> NDArray[np.bool_]:
+        """Find where the white of a picture lies in what the graph sees, (H, W).
+
+        Raises:
+            PreprocessingError: The picture has no pixels.
+        """
+        shape_only = replace(self, color_order="GRAY", mean=(0.0,), std=(1.0,))
+        is_white: NDArray[np.bool_] = shape_only.apply(mask)[..., 0] >= _HALF
+        return is_white
 
     def to_json(self) -> dict[str, Any]:
         """Write the rule as JSON values, as the manifest holds it."""

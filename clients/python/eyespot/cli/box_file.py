@@ -14,7 +14,6 @@ to point at the box. A picture may have several boxes.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import difflib
 import json
 import math
@@ -25,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops
 
 from eyespot.cli.errors import CommandError
+from eyespot.cli.region import Rectangle
 from eyespot.v1.preprocessing import PreprocessingRule
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _KEYS = ("image", *_EDGES, "label")
-_HALF = 128  # of the brightness of a pixel that lies in a box
 _TOP_CLASS = -1
 
 
@@ -192,11 +191,6 @@ def _region(
 ) -> NDArray[np.bool_]:
     """Paint boxes white on black, and let that go the picture's own way; (H, W)."""
     painted = Image.new("L", picture.size)
-    pen = ImageDraw.Draw(painted)
     for box in boxes:
-        left, upper, right, lower = box.edges
-        last = (math.ceil(right) - 1, math.ceil(lower) - 1)  # is painted too
-        pen.rectangle((math.floor(left), math.floor(upper), *last), fill=255)
-    shape_only = dataclasses.replace(rule, color_order="GRAY", mean=(0.0,), std=(1.0,))
-    region: NDArray[np.bool_] = shape_only.apply(painted)[..., 0] >= _HALF
-    return region
+        painted = ImageChops.lighter(painted, Rectangle(*box.edges).paint(picture.size))
+    return rule.place(painted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from eyespot.cli.errors import FAILURE, OK, UsageError, telling
 from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.cli.progress import Share, showing_progress, tell_line
+from eyespot.cli.region import mask_of, region
 from eyespot.client import Client, ExplainTarget, Explanation, PictureError
 from eyespot.client.normalisation import CLIP_PERCENTILE, SIGNS, Normalisation
 from eyespot.client.pictures import load_picture
@@ -53,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=none_or_more,
         metavar="N",
         help="of a model that answers a sequence: the step to explain (default: all of them)",
+    )
+    parser.add_argument(
+        "--region",
+        type=region,
+        metavar="LEFT,UPPER,RIGHT,LOWER|MASK",
+        help="of a model that segments: where the class is meant, in pixels of the picture, or a "
+        "picture of its size that is white there (default: where the class is predicted)",
     )
     parser.add_argument(
         "--top-k",
@@ -147,9 +156,11 @@ def _check(options: argparse.Namespace) -> None:
     except PictureError as error:
         raise UsageError(str(error)) from error
     if options.like is not None:
-        if options.against is not None or options.step is not None or options.top_k > 1:
+        if options.top_k > 1 or any(
+            given is not None for given in (options.against, options.step, options.region)
+        ):
             raise UsageError(
-                "--like is explained in place of a class: no --against, --step or --top-k"
+                "--like is explained in place of a class: no --against, --step, --region or --top-k"
             )
         with telling(PictureError):
             load_picture(options.like)
@@ -162,7 +173,7 @@ def _explain(
     reduction = options.channel_reduction or ("none" if options.sign == "signed" else "max")
     arguments: dict[str, Any] = {
         "method": options.method,
-        "target": _asked(options),
+        "target": _asked(client, model_name, paths, options),
         "like": options.like,
         "top_k": options.top_k,
         "parameters": dict(options.parameters),
@@ -210,11 +221,22 @@ def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, obj
     }
 
 
-def _asked(options: argparse.Namespace) -> Target | None:
-    if options.against is None and options.step is None:
+def _asked(
+    client: Client, model_name: str, paths: Sequence[str], options: argparse.Namespace
+) -> Target | list[Target] | None:
+    """What is explained: the same of all pictures, or of each its own region."""
+    if options.against is None and options.step is None and options.region is None:
         target: Target | None = options.target
         return target
-    return ExplainTarget(target=options.target, against=options.against, step=options.step)
+    asked = ExplainTarget(target=options.target, against=options.against, step=options.step)
+    if options.region is None:
+        return asked
+    masks = [mask_of(path, options.region) for path in paths]
+    seen = client.segment(model_name, paths, model_version=options.model_version)
+    return [
+        dataclasses.replace(asked, region=each.region_of(mask))
+        for each, mask in zip(seen, masks, strict=True)
+    ]
 
 
 def _target(text: str) -> int | str:

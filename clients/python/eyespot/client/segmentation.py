@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from eyespot.client import color_maps
-from eyespot.client.errors import ClientError
+from eyespot.client.errors import ClientError, PictureError
 from eyespot.client.overlay import fit_text
-from eyespot.client.pictures import Picture
+from eyespot.client.pictures import Picture, load_picture
 from eyespot.client.seen_picture import (
     bring_to,
     channel_axis,
@@ -66,6 +66,34 @@ class Segmentation:
             ClassShare(int(indices[at]), self._label(int(indices[at])), counts[at] / counts.sum())
             for at in order
         ]
+
+    def region_of(self, mask: Picture) -> NDArray[np.bool_]:
+        """Find where the white of a picture lies in what the model saw: a region to explain.
+
+        Args:
+            mask: Of the size of the picture that was segmented, before the model's rule.
+
+        Returns:
+            (H, W), as `ExplainTarget` takes it.
+
+        Raises:
+            PictureError: It cannot be read, or nothing white is left of it.
+        """
+        if self.preprocessing is None:
+            raise PictureError(
+                "the model has no preprocessing rule to put a mask in place by: give "
+                "`ExplainTarget.region` as an array of the map's size"
+            )
+        found = self.preprocessing.place(load_picture(mask))
+        if found.shape != self.classes.shape:
+            raise PictureError(
+                f"the mask comes to {found.shape[1]}x{found.shape[0]} pixels, but the model's map "
+                f"has {self.classes.shape[1]}x{self.classes.shape[0]}: give one that lies on the "
+                "picture"
+            )
+        if not found.any():
+            raise PictureError("nothing of the region is left in what the model sees")
+        return found
 
     def overlay(
         self, image: Picture | None = None, *, legend: bool = True, size: int = 320
