@@ -16,13 +16,10 @@ from eyespot.server.settings_decoding import (
     write_log_settings,
     write_trace_settings,
 )
-from eyespot.server.shared_memory import Region, SharedMemory
+from eyespot.server.shared_memory import CudaRegion, Region, SharedMemory
 from eyespot.server.tracing import Tracing
 from eyespot.v1 import inference_pb2 as pb
 
-_NO_CUDA_SHARED_MEMORY = (
-    "CUDA shared memory is not here: tensors come in the message or in system shared memory"
-)
 _FILE = "file:"
 _LONGEST_NAME = 255  # of one component of a path
 
@@ -115,16 +112,34 @@ class OperationsServicer:
         return pb.SystemSharedMemoryUnregisterResponse()
 
     @answering
-    async def CudaSharedMemoryStatus(self, request: Any, context: Any) -> Any:
-        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
+    async def CudaSharedMemoryStatus(
+        self, request: pb.CudaSharedMemoryStatusRequest, context: Any
+    ) -> Any:
+        response = pb.CudaSharedMemoryStatusResponse()
+        for region in self._shared_memory.cuda_status(request.name):
+            told = response.regions[region.name]
+            told.name, told.device_id, told.byte_size = (
+                region.name,
+                region.device_id,
+                region.byte_size,
+            )
+        return response
 
     @answering
-    async def CudaSharedMemoryRegister(self, request: Any, context: Any) -> Any:
-        raise UnimplementedError(_NO_CUDA_SHARED_MEMORY)
+    async def CudaSharedMemoryRegister(
+        self, request: pb.CudaSharedMemoryRegisterRequest, context: Any
+    ) -> Any:
+        self._shared_memory.register_cuda(
+            CudaRegion(request.name, request.device_id, request.byte_size), request.raw_handle
+        )
+        return pb.CudaSharedMemoryRegisterResponse()
 
     @answering
-    async def CudaSharedMemoryUnregister(self, request: Any, context: Any) -> Any:
-        # Nothing is registered, so it is done; clients of system shared memory begin with it.
+    async def CudaSharedMemoryUnregister(
+        self, request: pb.CudaSharedMemoryUnregisterRequest, context: Any
+    ) -> Any:
+        # Done where nothing can be registered, too: clients of the system's begin with it.
+        self._shared_memory.unregister_cuda(request.name)
         return pb.CudaSharedMemoryUnregisterResponse()
 
     @answering

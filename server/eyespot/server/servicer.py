@@ -92,9 +92,7 @@ class InferenceServicer:
 
     @answering
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Any) -> Any:
-        extensions = [*_EXTENSIONS]
-        if self._shared_memory.is_enabled:
-            extensions.append("system_shared_memory")
+        extensions = [*_EXTENSIONS, *self._shared_memory.extensions]
         return pb.ServerMetadataResponse(
             name=self._server_id, version=metadata.version("eyespot"), extensions=extensions
         )
