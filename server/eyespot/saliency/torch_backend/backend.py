@@ -41,7 +41,7 @@ from eyespot.saliency.torch_backend.rectifiers import check_rectifiers, deconvol
 
 # More rows in one call gain nothing on a CPU, and delay whoever wants to stop: so many of the
 # size of ImageNet's, and of smaller ones as many as have as many elements, up to a bound.
-_BEST_ROWS, _MOST_ROWS = 16, 64
+_BEST_ROWS, _MOST_ROWS = 10, 64
 _IMAGENET_ELEMENTS = 3 * 224 * 224
 # Variants of the graph that are kept: rules times layers.
 _KEPT_VARIANTS = 32
