@@ -87,7 +87,7 @@ def supervise(command: Sequence[str], *, tell: Tell, restarts: Restarts) -> int:
 def _start(command: Sequence[str], count: int) -> int:
     return os.posix_spawn(
         command[0],
-        command,
+        list(command),
         {**os.environ, VARIABLE: f"{os.getpid()} {count}"},
         setpgroup=0,  # Ctrl-C at a terminal comes once, from here
         setsigmask=(),
