@@ -9,6 +9,7 @@ SIGINT ends it at once, and SIGHUP reads anew what can be (signals.py, reloading
 import asyncio
 import logging
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,6 +45,7 @@ _FLUSH_SECONDS = 5.0
 # So calls are refused in our own words until none has come for a while.
 _QUIET_SECONDS = 0.2
 _MOST_QUIET_WAITS = 10
+_MOST_FILES = 65_536  # open at once, connections among them
 _logger = logging.getLogger(__name__)
 
 
@@ -294,6 +296,7 @@ def run(config: ServerConfig, *, read_settings: ReadSettings | None = None) -> i
     """
     log = Log(LogSettings.from_level(config.log_level, config.log_format))
     log.open()
+    _raise_file_limit()
     if unknown := unknown_variables(os.environ):
         _logger.warning(
             "environment variables that are no settings are ignored: %s", ", ".join(unknown)
@@ -305,6 +308,14 @@ def run(config: ServerConfig, *, read_settings: ReadSettings | None = None) -> i
     except StartError as error:
         _logger.error("%s", error)
         return 1
+
+
+def _raise_file_limit() -> None:
+    """Lets as many connections be open as the system allows; out of the box it is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _wants_traces(config: ServerConfig) -> bool:
