@@ -271,8 +271,6 @@ class Loader:
                     # What is broken as a whole is told to the caller alone while it is served.
                     if each.model_version not in known and (each.model_version or not known):
                         self._mark_unavailable(each)
-                    else:
-                        self._remark(name, each.reason)
                 raise LoadError(f"failed to load '{name}', {broken[0].reason}")
             await self._swap(name, loaded, broken)
 
@@ -345,12 +343,14 @@ class Loader:
     async def _load_unasked(self, name: str) -> None:
         try:
             await self._load(name, None)
-        except LoadError as error:  # the index tells it as well
+        except LoadError as error:
             _logger.error("%s", error)
+            self._remark(name, str(error))
         except ModelNotFoundError:
             self._remark(name, "its folder is gone from the repository")
 
     def _remark(self, name: str, reason: str) -> None:
+        """Says in the index of what is served that its files are not what they were."""
         for version in self._dataplane.versions(name):
             self._dataplane.remark(name, version, f"served as it was loaded; {reason}")
 
