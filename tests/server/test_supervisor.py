@@ -55,6 +55,7 @@ def supervising(program, *, form="text", stderr=subprocess.PIPE):
     """A supervisor of a program that tells it `told`, the restarts, and has `parent` and `say`."""
     begin = f"""
 import os, signal
+signal.alarm(600)  # whatever becomes of the test
 parent, told = map(int, os.environ["{supervisor.VARIABLE}"].split())
 def say(text): os.write(2, f"{{text}}\\n".encode())
 """
