@@ -25,11 +25,3 @@ async def test_the_second_interrupt_ends_at_once(monkeypatch):
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             await send(number)
     assert told == ["reload", "drain", "drain", "lines are written", 130, "drain"]
-
-
-async def test_signals_are_as_before_when_nobody_listens_any_more():
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    with listening_to_signals(drain=lambda: None, reload=lambda: None):
-        pass
-    assert [signal.getsignal(number) for number in numbers] == before
