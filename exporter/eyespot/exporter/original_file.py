@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import torch
@@ -13,12 +15,24 @@ from eyespot.exporter.parity import Run, run_module
 from eyespot.saliency.errors import SaliencyError
 from eyespot.saliency.torch_backend import program as captured
 
+_WRITER = "inline_container.cc"
+
 
 def save_original(program: ExportedProgram, path: Path) -> None:
-    """Write a captured program without sample inputs: nothing in it needs unpickling."""
+    """Write a captured program without sample inputs: nothing in it needs unpickling.
+
+    Raises:
+        OSError: The disk takes no more.
+    """
     program.example_inputs = None
-    with silenced():
-        torch.export.save(program, path)
+    try:
+        with silenced():
+            torch.export.save(program, path)
+    except RuntimeError as error:
+        if _WRITER not in str(error):
+            raise
+        # PyTorch's writer of archives does not say why, and hardly ever is it something else.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def read_program(path: Path) -> ExportedProgram:

@@ -21,7 +21,7 @@ from eyespot.server.door import Door, open_doors
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.loader import Loader
-from eyespot.server.logs import Log, LogSettings
+from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
 from eyespot.server.reloading import ReadSettings, Reloading
@@ -308,6 +308,8 @@ def run(config: ServerConfig, *, read_settings: ReadSettings | None = None) -> i
     except StartError as error:
         _logger.error("%s", error)
         return 1
+    finally:
+        leave_lines_that_cannot_be_written()
 
 
 def _raise_file_limit() -> None:
