@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import io
 from pathlib import Path
+from typing import IO, Any
 
 import torch
 from torch.export import ExportedProgram
@@ -15,8 +15,6 @@ from eyespot.exporter.parity import Run, run_module
 from eyespot.saliency.errors import SaliencyError
 from eyespot.saliency.torch_backend import program as captured
 
-_WRITER = "inline_container.cc"
-
 
 def save_original(program: ExportedProgram, path: Path) -> None:
     """Write a captured program without sample inputs: nothing in it needs unpickling.
@@ -25,14 +23,36 @@ def save_original(program: ExportedProgram, path: Path) -> None:
         OSError: The disk takes no more.
     """
     program.example_inputs = None
-    try:
+    with path.open("wb") as file:
+        lenient = _Lenient(file)
         with silenced():
-            torch.export.save(program, path)
-    except RuntimeError as error:
-        if _WRITER not in str(error):
-            raise
-        # PyTorch's writer of archives does not say why, and hardly ever is it something else.
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            torch.export.save(program, lenient)
+        if lenient.error is not None:
+            raise lenient.error
+
+
+class _Lenient(io.RawIOBase):
+    """A file that keeps its error to itself: PyTorch's writer aborts the process for one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        if self.error is None:
+            try:
+                self._file.write(content)
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Does nothing: PyTorch goes back to the beginning when it is done."""
+        return 0
 
 
 def read_program(path: Path) -> ExportedProgram:
