@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 from torch.export import ExportedProgram
@@ -26,7 +26,7 @@ def save_original(program: ExportedProgram, path: Path) -> None:
     with path.open("wb") as file:
         lenient = _Lenient(file)
         with silenced():
-            torch.export.save(program, lenient)
+            torch.export.save(program, cast(IO[bytes], lenient))
         if lenient.error is not None:
             raise lenient.error
 
@@ -39,6 +39,9 @@ class _Lenient(io.RawIOBase):
         self.error: OSError | None = None
 
     def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
         return True
 
     def write(self, content: Any) -> int:
