@@ -71,6 +71,21 @@ def test_an_import_does_not_drag_in(module, absent):
     assert ran.stdout.split() == []
 
 
+# Moments that are told to people; nothing waits for them.
+TOLD_MOMENTS = {"server/eyespot/server/statistics.py", "server/eyespot/server/supervisor.py"}
+
+
+def test_nothing_that_waits_looks_at_a_clock_that_can_be_set():
+    wall_clock = re.compile(r"\btime\.(time|time_ns|localtime)\(|\b(now|utcnow|today)\(")
+    rooms = ("server/eyespot/server", "server/eyespot/saliency", "clients/python/eyespot/client")
+    found = {
+        str(path)
+        for path in tracked_files()
+        if str(path).startswith(rooms) and wall_clock.search((ROOT / path).read_text())
+    }
+    assert found == TOLD_MOMENTS
+
+
 ROOMS = {
     str(package.parent.relative_to(ROOT))
     for leaf in LEAVES

@@ -122,6 +122,26 @@ def test_a_server_that_says_so_is_not_asked_again(client, servicer, time):
     assert time.pauses == []
 
 
+def test_a_busy_server_that_says_when_is_asked_then(client, servicer, time):
+    servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED, UNAVAILABLE]
+    servicer.wait_ms = 40
+    assert client.server_live()
+    assert len(servicer.requests) == 3
+    assert all(0.04 <= pause <= 0.06 for pause in time.pauses)
+    assert len(time.pauses) == 2
+
+
+def test_a_busy_server_is_not_asked_again_for_good_nor_beyond_the_timeout(client, servicer, time):
+    for wait_ms in (-1, 2000):
+        servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        servicer.wait_ms = wait_ms
+        with pytest.raises(ResourceExhaustedError, match="on purpose") as raised:
+            client.server_live(timeout=1.0)
+        assert raised.value.may_pass == (wait_ms > 0)
+    assert raised.value.wait_seconds == 2.0
+    assert time.pauses == []
+
+
 def test_retries_stay_within_the_timeout(client, servicer, time):
     servicer.failures = [UNAVAILABLE] * 9
     with pytest.raises(UnavailableError):
@@ -146,6 +166,12 @@ def test_pauses_double_up_to_the_longest_and_are_shortened_by_half_at_most():
         [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     )
     assert RetryPolicy(random=lambda: 0.0).pause(1) == pytest.approx(0.2)
+    assert longest.pause(3, wanted=2.0) == 3.0
+
+
+def test_the_pauses_outlast_the_restart_of_a_server():
+    shortest = RetryPolicy(random=lambda: 0.0)
+    assert sum(map(shortest.pause, range(shortest.retries))) > 15.0
 
 
 def test_the_timeout_is_the_deadline(client, servicer):

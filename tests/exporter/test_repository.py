@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.full_disk import files_of_at_most
 
 from eyespot.exporter.errors import RepositoryError
 from eyespot.exporter.model_config import build_config, default_batch_size, read_config
@@ -126,6 +127,17 @@ def test_labels_that_are_there_stay_when_none_are_given(tmp_path):
     write(tmp_path, "two")
     assert (tmp_path / "net" / "labels.txt").read_text() == "a\nb\n"
     assert read_config(tmp_path / "net" / "config.pbtxt").output[0].label_filename == "labels.txt"
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(tmp_path, walk):
+    write(tmp_path / "repository", "one")
+    before = walk(tmp_path)
+    with (
+        files_of_at_most(100),
+        pytest.raises(RepositoryError, match="cannot take the version: File too large; nothing of"),
+    ):
+        write(tmp_path / "repository", "x" * 101)
+    assert walk(tmp_path) == before
 
 
 @pytest.mark.parametrize("existing", [False, True])

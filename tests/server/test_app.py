@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.full_disk import files_of_at_most
 from tests.server.tiny import (
     BATCHING,
     Client,
@@ -371,6 +372,23 @@ async def test_killed_server_comes_back_on_its_port(repository):
                     request, timeout=60, wait_for_ready=True
                 )
                 assert read_outputs(response)["y"][0, 0] == 3.0
+
+
+async def test_a_full_disk_for_the_port_file_is_told_and_the_server_serves(
+    repository, tmp_path, caplog
+):
+    repository.add("net", affine())
+    port_file = tmp_path / "port"
+    server = Server(ServerConfig(repository=repository.path, port=0, port_file=port_file))
+    await server.start()
+    try:
+        with files_of_at_most(0):
+            await server.load()
+        assert server.dataplane.is_model_ready("net")
+    finally:
+        await server.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+    assert f"the port file {port_file} cannot be written: File too large" in caplog.text
 
 
 def test_strict_ends_with_the_reasons(repository):

@@ -60,6 +60,7 @@ VALUES = {
     "trace_rate": ("100", 100),
     "metrics_port": ("8002", 8002),
     "drain_seconds": ("1.5", 1.5),
+    "supervised": ("true", True),
     "strict": ("true", True),
     "explain": ("off", "off"),
     "explain_threads": ("2", 2),

@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.full_disk import files_of_at_most
 from tests.server.test_app import Gate
 from tests.server.tiny import BATCHING, Client, affine, infer_request, status_of
 
@@ -329,6 +330,86 @@ async def test_the_repository_is_looked_at_from_time_to_time(repository, serving
         os.utime(path, ns=(1, 1))
         while await first(client) != 7.0:
             pass
+
+
+async def test_a_repository_that_is_lost_takes_no_model_with_it(repository, serving, caplog):
+    repository.add("net", affine(offset=1))
+    poll = {"model_control_mode": "poll", "repository_poll_seconds": 10**6}
+    away = repository.path.with_name("away")
+    async with serving(**poll) as (server, client):
+        repository.path.rename(away)
+        for _ in range(2):
+            with pytest.raises(StartError):
+                await look(server, 1)
+        [(*served, reason)] = await states(client)
+        assert served == ["net", "1", "READY"]
+        assert reason.endswith("cannot be read: No such file or directory")
+        repository.path.mkdir()  # as below a file system that is not mounted any more
+        with pytest.raises(StartError):
+            await look(server, 1)
+        [(*served, reason)] = await states(client)
+        assert served == ["net", "1", "READY"]
+        assert reason.endswith("is empty, and not the folder that it was: is it mounted?")
+        assert await first(client) == 3.0
+        repository.path.rmdir()
+        away.rename(repository.path)
+        await look(server, 1)
+        assert await states(client) == [("net", "1", "READY", "")]
+    told = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 2  # once for each reason
+
+
+async def test_files_that_are_half_copied_are_told_in_the_index(repository, serving):
+    path = repository.add("net", affine(offset=1)) / "model.onnx"
+    async with serving(model_control_mode="poll", repository_poll_seconds=10**6) as (
+        server,
+        client,
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:20])
+        await look(server, 2)
+        [(*served, reason)] = await states(client)
+        assert served == ["net", "1", "READY"]
+        assert reason.startswith("served as it was loaded; failed to load 'net', model.onnx")
+        assert await first(client) == 3.0
+        path.write_bytes(whole)
+        await look(server, 2)
+        assert await states(client) == [("net", "1", "READY", "")]
+
+
+async def test_refreshing_with_explicit_is_about_what_is_served(repository, serving):
+    net = repository.add("net", affine(offset=1))
+    repository.add("other")
+    async with serving(model_control_mode="explicit", load_model="net") as (server, client):
+        assert await server._loader.refresh() == []
+        repository.add("net", affine(offset=5), version="2")
+        assert await server._loader.refresh() == ["net"]
+        assert await first(client) == 7.0
+        net.parent.rename(repository.path / ".away")
+        assert await server._loader.refresh() == ["net"]
+        [(*served, reason), _] = await states(client)
+        assert served == ["net", "2", "READY"]
+        assert reason == "served as it was loaded; its folder is gone from the repository"
+        assert await first(client) == 7.0
+
+
+async def test_files_of_a_load_that_cannot_be_written(repository, serving, monkeypatch):
+    sent = affine(offset=7).SerializeToString()
+    async with serving(model_control_mode="explicit", load_files=True) as (_, client):
+
+        async def refused():
+            call = client.inference.RepositoryModelLoad(with_files("net", {"1/model.onnx": sent}))
+            code, told = await status_of(call)
+            assert code is PRECONDITION
+            return told
+
+        with files_of_at_most(10):
+            assert "'1/model.onnx' cannot be written: File too large" in await refused()
+        monkeypatch.setattr("tempfile.tempdir", str(repository.path / "full"))
+        assert "its files cannot be written: No such file or directory; TMPDIR" in await refused()
+        monkeypatch.undo()
+        await client.inference.RepositoryModelLoad(with_files("net", {"1/model.onnx": sent}))
+        assert await first(client) == 9.0
 
 
 SCRIPT = """

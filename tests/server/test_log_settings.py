@@ -1,12 +1,14 @@
 """What is logged, changed while the server runs."""
 
 import logging
+import sys
+from pathlib import Path
 
 import grpc
 import pytest
 from tests.server.tiny import status_of
 
-from eyespot.server.logs import Log, LogSettings
+from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
 from eyespot.v1 import inference_pb2 as pb
 
 
@@ -78,6 +80,15 @@ def test_what_nobody_wants_is_not_even_made():
         assert access.isEnabledFor(logging.DEBUG) == (verbose > 0)
     log.change(LogSettings(info=False, warning=False, error=False))
     assert not access.isEnabledFor(logging.ERROR)
+
+
+def test_lines_that_a_full_disk_does_not_take_are_lost_and_nothing_else(monkeypatch):
+    full = Path("/dev/full").open("w")  # noqa: SIM115  (that it closes is the test)
+    monkeypatch.setattr(sys, "stderr", full)
+    Log(LogSettings()).open()
+    logging.getLogger("eyespot").warning("nobody will read this")
+    leave_lines_that_cannot_be_written()
+    full.close()
 
 
 async def test_settings_are_told_changed_and_taken_back(repository, serving):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import IO, Any, cast
 
 import torch
 from torch.export import ExportedProgram
@@ -15,10 +17,45 @@ from eyespot.saliency.torch_backend import program as captured
 
 
 def save_original(program: ExportedProgram, path: Path) -> None:
-    """Write a captured program without sample inputs: nothing in it needs unpickling."""
+    """Write a captured program without sample inputs: nothing in it needs unpickling.
+
+    Raises:
+        OSError: The disk takes no more.
+    """
     program.example_inputs = None
-    with silenced():
-        torch.export.save(program, path)
+    with path.open("wb") as file:
+        lenient = _Lenient(file)
+        with silenced():
+            torch.export.save(program, cast(IO[bytes], lenient))
+        if lenient.error is not None:
+            raise lenient.error
+
+
+class _Lenient(io.RawIOBase):
+    """A file that keeps its error to itself: PyTorch's writer aborts the process for one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        if self.error is None:
+            try:
+                self._file.write(content)
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Does nothing: PyTorch goes back to the beginning when it is done."""
+        return 0
 
 
 def read_program(path: Path) -> ExportedProgram:

@@ -8,6 +8,7 @@ next export sees that nobody holds its lock, puts back what had been set aside, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ _WORKSPACE_PREFIX = ".eyespot-"
 _LOCK = "lock"
 _STAGED = "staged"
 _ASIDE = "aside"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, the user's share, one file
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def written_version(repository: Path, plan: Plan) -> Iterator[Draft]:
     """Give a folder to write a version into; it is in the repository once the block ends well.
 
     Raises:
-        RepositoryError: The folder cannot be written, or another export was faster.
+        RepositoryError: The folder cannot be written, the disk is full, or another export was
+            faster.
     """
     try:
         is_new = not repository.exists()
@@ -174,10 +177,15 @@ def written_version(repository: Path, plan: Plan) -> Iterator[Draft]:
             if plan.labels is not None:
                 write_labels(plan.labels, staged / LABELS_FILE)
             _publish(workspace, repository, plan)
-    except BaseException:
+    except BaseException as error:
         if is_new:
             with contextlib.suppress(OSError):
                 repository.rmdir()
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise RepositoryError(
+                f"{repository} cannot take the version: {error.strerror}; nothing of it is left "
+                "there"
+            ) from error
         raise
 
 

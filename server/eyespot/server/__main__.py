@@ -13,11 +13,16 @@ def main() -> int:
     """Reads the settings and serves; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eyespot.server", description=__doc__)
     add_arguments(parser)
+    arguments = parser.parse_args()
+
+    def read_settings() -> ServerConfig:
+        return ServerConfig.from_sources(arguments, os.environ)
+
     try:
-        config = ServerConfig.from_sources(parser.parse_args(), os.environ)
+        config = read_settings()
     except ConfigError as error:
         parser.error(str(error))
-    return run(config)
+    return run(config, read_settings=read_settings)
 
 
 if __name__ == "__main__":

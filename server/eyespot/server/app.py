@@ -2,13 +2,15 @@
 
 Connections are accepted before the models are loaded, so that ServerLive is answered
 while ServerReady still says no. SIGTERM and SIGINT end it: nothing more is admitted,
-what was admitted is answered within `drain_seconds`, and the exit code is 0.
+what was admitted is answered within `drain_seconds`, and the exit code is 0. A second
+SIGINT ends it at once, and SIGHUP reads anew what can be (signals.py, reloading.py).
 """
 
 import asyncio
 import logging
 import os
-import signal
+import resource
+from contextlib import suppress
 from pathlib import Path
 
 from grpc_health.v1 import health, health_pb2
@@ -19,12 +21,16 @@ from eyespot.server.door import Door, open_doors
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.loader import Loader
-from eyespot.server.logs import Log, LogSettings
+from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
+from eyespot.server.reloading import ReadSettings, Reloading
 from eyespot.server.servicer import InferenceServicer, Signatures
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
+from eyespot.server.signals import listening_to_signals
+from eyespot.server.supervised import Parent, become_supervisor
+from eyespot.server.tokens import TokenFile
 from eyespot.server.tracing import ENDPOINT_VARIABLES, TraceSettings, Tracing
 from eyespot.v1.services import (
     EXPLAIN_SERVICE,
@@ -39,14 +45,33 @@ _FLUSH_SECONDS = 5.0
 # So calls are refused in our own words until none has come for a while.
 _QUIET_SECONDS = 0.2
 _MOST_QUIET_WAITS = 10
+_MOST_FILES = 65_536  # open at once, connections among them
 _logger = logging.getLogger(__name__)
 
 
 class Server:
-    """One gRPC server over one model repository; use it from one event loop."""
+    """One gRPC server over one model repository; use it from one event loop.
 
-    def __init__(self, config: ServerConfig, log: Log | None = None) -> None:
+    Args:
+        config: the settings.
+        log: what calls may change; the process's own.
+        read_settings: gives the settings as they are now.
+        parent: the supervisor of the process, if it has one.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        log: Log | None = None,
+        *,
+        read_settings: ReadSettings | None = None,
+        parent: Parent | None = None,
+    ) -> None:
         self.config = config
+        self._log = log or Log(LogSettings.from_level(config.log_level, config.log_format))
+        self._read_settings = read_settings
+        self._parent = parent
+        self._reloading: Reloading | None = None
         self.dataplane = Dataplane()
         self._loader = Loader(self.dataplane, config, on_change=self._tell_health)
         self._doors: list[Door] = []
@@ -69,7 +94,7 @@ class Server:
             self.dataplane,
             self._loader,
             shared_memory=self._shared_memory,
-            log=log or Log(LogSettings.from_level(config.log_level, config.log_format)),
+            log=self._log,
             tracing=self._tracing,
         )
         explain = ExplainServicer(self.dataplane, signatures, tracing=self._tracing)
@@ -85,6 +110,8 @@ class Server:
         Raises:
             StartError: the address cannot be used, or the device, or the repository.
         """
+        if self._parent is not None:
+            self._parent.end_with_it()
         check_device(self.config.device)
         self._open_tracing()
         self._loader.scan()
@@ -92,9 +119,21 @@ class Server:
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         if self.config.metrics_port:
             host = self.config.admin_host if self.config.admin_port else self.config.host
-            self._metrics = MetricsServer(self.dataplane, host=host, port=self.config.metrics_port)
+            restarts = self._parent.restarts if self._parent is not None else 0
+            self._metrics = MetricsServer(
+                self.dataplane, host=host, port=self.config.metrics_port, restarts=restarts
+            )
             _logger.info("metrics on http://%s:%d", host, self.config.metrics_port)
-        await open_doors(self._doors, self._services, self._health, self.config)
+        path = self.config.token_file
+        tokens = None if path is None else TokenFile(path)
+        self._reloading = Reloading(
+            self.config,
+            read=self._read_settings,
+            log=self._log,
+            loader=self._loader,
+            tokens=tokens,
+        )
+        await open_doors(self._doors, self._services, self._health, self.config, tokens=tokens)
 
     @property
     def port(self) -> int:
@@ -118,7 +157,7 @@ class Server:
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         if self.config.port_file is not None:
-            _write_atomically(self.config.port_file, f"{self.port}\n")
+            _write_port(self.config.port_file, self.port)
         states = [entry.state for entry in self.dataplane.index()]
         _logger.info(
             "serving on %s",
@@ -132,6 +171,13 @@ class Server:
             _logger.warning("no model is ready%s", self._loader.hint())
         if self.config.model_control_mode == "poll":
             self._following = asyncio.ensure_future(self._loader.follow())
+        if self._parent is not None:
+            self._parent.tell_ready()
+
+    async def reload(self) -> None:
+        """Reads settings, tokens, certificates and the repository anew; once it has started."""
+        if self._reloading is not None:
+            await self._reloading.run()
 
     async def drain(self) -> bool:
         """Admits nothing more and finishes what was admitted; says whether all of it was."""
@@ -197,53 +243,81 @@ class Server:
         await self._health.set(model_name, status.SERVING if is_ready else status.NOT_SERVING)
 
 
-async def serve(config: ServerConfig, log: Log | None = None) -> int:
+async def serve(
+    config: ServerConfig, log: Log | None = None, *, read_settings: ReadSettings | None = None
+) -> int:
     """Serves until SIGTERM or SIGINT, and returns the exit code.
 
     Args:
         config: the settings.
         log: what calls may change; the process's own.
+        read_settings: gives the settings as they are now, at SIGHUP.
     """
-    server = Server(config, log)
-    is_stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, is_stopping.set)
-    try:
-        await server.start()
-        loading = asyncio.ensure_future(server.load())
-        stopping = asyncio.ensure_future(is_stopping.wait())
-        await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if loading.done():
-            loading.result()
-            if config.strict and not _are_all_ready(server.dataplane):
-                _logger.error("--strict: ending because of the unavailable models above")
-                await server.stop()
-                return 1
-        await stopping
-        loading.cancel()
-        return 0 if await server.drain() else 1
-    except StartError:
-        await server.stop()
-        raise
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+    parent = Parent.from_environment(os.environ)
+    server = Server(config, log, read_settings=read_settings, parent=parent)
+    is_stopping, wants_reload = asyncio.Event(), asyncio.Event()
+    with listening_to_signals(drain=is_stopping.set, reload=wants_reload.set):
+        try:
+            await server.start()
+            loading = asyncio.ensure_future(server.load())
+            stopping = asyncio.ensure_future(is_stopping.wait())
+            await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+                if config.strict and not _are_all_ready(server.dataplane):
+                    _logger.error("--strict: ending because of the unavailable models above")
+                    await server.stop()
+                    return 1
+            reloading = asyncio.ensure_future(_reload_whenever(wants_reload, server))
+            await stopping
+            loading.cancel()
+            reloading.cancel()
+            return 0 if await server.drain() else 1
+        except StartError:
+            await server.stop()
+            raise
 
 
-def run(config: ServerConfig) -> int:
-    """Serves in an event loop of its own, with logging set up, and returns the exit code."""
+async def _reload_whenever(is_wanted: asyncio.Event, server: Server) -> None:
+    while True:
+        await is_wanted.wait()
+        is_wanted.clear()
+        await server.reload()
+
+
+def run(config: ServerConfig, *, read_settings: ReadSettings | None = None) -> int:
+    """Serves in an event loop of its own, with logging set up, and returns the exit code.
+
+    With `supervised`, this process becomes the supervisor of another that serves.
+
+    Args:
+        config: the settings.
+        read_settings: gives the settings as they are now, at SIGHUP.
+    """
     log = Log(LogSettings.from_level(config.log_level, config.log_format))
     log.open()
+    _raise_file_limit()
     if unknown := unknown_variables(os.environ):
         _logger.warning(
             "environment variables that are no settings are ignored: %s", ", ".join(unknown)
         )
     try:
-        return asyncio.run(serve(config, log))
+        if config.supervised:
+            become_supervisor(config)
+        return asyncio.run(serve(config, log, read_settings=read_settings))
     except StartError as error:
         _logger.error("%s", error)
         return 1
+    finally:
+        leave_lines_that_cannot_be_written()
+
+
+def _raise_file_limit() -> None:
+    """Lets as many connections be open as the system allows; out of the box it is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _wants_traces(config: ServerConfig) -> bool:
@@ -254,7 +328,13 @@ def _are_all_ready(dataplane: Dataplane) -> bool:
     return all(entry.state is ModelState.READY for entry in dataplane.index())
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def _write_port(path: Path, port: int) -> None:
+    """Writes the port file at once and whole; a disk that is full is no reason not to serve."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(f"{port}\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        _logger.error("the port file %s cannot be written: %s", path, error.strerror)
+        with suppress(OSError):
+            temporary.unlink()

@@ -19,7 +19,7 @@ from eyespot.server.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "EYESPOT_"
 # Variables of other parts of Eyespot, beside the one that names the file.
-_OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA", "TLS_CA", "TOKEN"})
+_OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA", "TLS_CA", "TOKEN", "SUPERVISOR"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -173,6 +173,12 @@ class ServerConfig:
     )
     drain_seconds: float = field(
         default=30.0, metadata=_about("time to finish admitted requests after SIGTERM", minimum=0)
+    )
+    supervised: bool = field(
+        default=False,
+        metadata=_about(
+            "run the server under a small parent that starts it anew when it dies, on the same port"
+        ),
     )
     strict: bool = field(
         default=False,

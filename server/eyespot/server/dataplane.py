@@ -2,7 +2,7 @@
 
 import asyncio
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eyespot.server.errors import (
     DrainingError,
@@ -79,6 +79,12 @@ class Dataplane:
     def mark_unavailable(self, model_name: str, model_version: str, reason: str) -> None:
         """Tells that a version cannot be served."""
         self._set(IndexEntry(model_name, model_version, ModelState.UNAVAILABLE, reason))
+
+    def remark(self, model_name: str, model_version: str, text: str) -> None:
+        """Tells something of a version that is served all the same; empty takes it back."""
+        entry = self._entries.get((model_name, model_version))
+        if entry is not None and entry.state is ModelState.READY:
+            self._set(replace(entry, reason=text))
 
     def model(self, name: str, version: str = "") -> Model:
         """Finds a ready model; an empty version means the latest.

@@ -96,7 +96,12 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
 
 
 async def open_doors(
-    doors: list[Door], services: Services, health_servicer: Any, config: ServerConfig
+    doors: list[Door],
+    services: Services,
+    health_servicer: Any,
+    config: ServerConfig,
+    *,
+    tokens: TokenFile | None,
 ) -> None:
     """Opens the port of all callers, and the admin port where there is to be one.
 
@@ -105,14 +110,14 @@ async def open_doors(
         services: what all doors lead to.
         health_servicer: answers whoever asks.
         config: which ports, and what is asked of those who come.
+        tokens: those that are known; None where callers need none.
 
     Raises:
-        StartError: an address, a certificate or the tokens cannot be used.
+        StartError: an address or a certificate cannot be used.
     """
     files = CertificateFiles.from_settings(
         config.tls_certificate, config.tls_key, config.tls_client_ca
     )
-    tokens = None if config.token_file is None else TokenFile(config.token_file)
     rate = config.max_requests_per_second
     rate_limit = RateLimit(rate) if rate else None
     _warn_of_open_doors(config)

@@ -64,6 +64,28 @@ def check_address(host: str, port: int) -> None:
         raise StartError(f"{where}: {reasons[0]}")
 
 
+def reserve_port(host: str) -> socket.socket:
+    """Takes a free port, and holds it for as long as the socket is open.
+
+    It never listens, so that another socket of this machine's can bind to the port and do so,
+    and nobody is given it who asks for a free one.
+
+    Raises:
+        StartError: nothing that the host's name stands for can be bound.
+    """
+    check_address(host, 0)
+    for family, _, _, _, address in socket.getaddrinfo(
+        host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        holder = socket.socket(family, socket.SOCK_STREAM)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            holder.bind(address)
+            return holder
+        holder.close()
+    raise StartError(f"cannot listen on {host} port 0: there is no free port")
+
+
 def _reason_against(family: int, address: tuple[object, ...]) -> str:
     try:
         with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:

@@ -5,7 +5,6 @@ and the old one answers what it has admitted before its memory is given back.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -76,6 +75,8 @@ class Loader:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._retiring: set[asyncio.Task[None]] = set()
         self._fingerprints: dict[str, Hashable] = {}
+        self._place: Hashable = None  # of the repository, when last there was a model in it
+        self._loss = ""  # why the repository cannot be followed now
 
     def scan(self) -> None:
         """Looks for what is to be loaded at the start.
@@ -94,6 +95,7 @@ class Loader:
                 )
             found = [each for each in found if "*" in wanted or each.model_name in wanted]
         self._found = found
+        self._place = _place_of(self._settings.repository)
 
     async def load_all(self) -> None:
         """Loads what was found; afterwards each is ready, or unavailable with its reason.
@@ -158,7 +160,14 @@ class Loader:
                 f"{failed}, calls may not bring files; start the server with --load-files, or put "
                 "them into the model repository"
             )
-        with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
+        try:
+            workspace = tempfile.TemporaryDirectory(prefix="eyespot-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise LoadError(
+                f"{failed}, its files cannot be written: {error.strerror}; TMPDIR names another "
+                "folder for them"
+            ) from error
+        with workspace as folder:
             try:
                 await self._in_thread(partial(write_files, Path(folder), name, files))
             except RepositoryError as error:
@@ -198,8 +207,32 @@ class Loader:
             await asyncio.sleep(self._settings.repository_poll_seconds)
             try:
                 await self._follow_once(changing)
+            except StartError:
+                pass  # told when it was lost
             except Exception:  # the next look may be luckier
                 _logger.exception("the model repository could not be followed")
+
+    async def refresh(self) -> list[str]:
+        """Looks once, now, and takes what it finds as finished.
+
+        With poll, everything that has changed is loaded; with explicit, of what is served.
+
+        Returns:
+            The names of the models that had changed.
+
+        Raises:
+            StartError: the repository cannot be read; what is served goes on.
+        """
+        if self._settings.model_control_mode == "poll":
+            return await self._follow_once(None)
+        await self._look()
+        changed = []
+        for name in sorted({model.name for model in self._dataplane.models()}):
+            now = await self._in_thread(partial(fingerprint, self._settings.repository, name))
+            if self._fingerprints.get(name, now) != now:
+                changed.append(name)
+                await self._load_unasked(name)
+        return changed
 
     async def drain(self) -> None:
         """Waits until every version that was taken out has answered what it had admitted."""
@@ -220,12 +253,17 @@ class Loader:
 
     async def _load(self, name: str, config: str | None, *, repository: Path | None = None) -> None:
         async with self._locks[name]:
-            repository = repository or self._settings.repository
-            found = await self._in_thread(partial(scan_model, repository, name, config=config))
+            folder = repository or self._settings.repository
+            seen = await self._in_thread(partial(fingerprint, folder, name))
+            found = await self._in_thread(partial(scan_model, folder, name, config=config))
             if not found:
                 raise ModelNotFoundError(
                     f"failed to load '{name}', the model repository has no such model"
                 )
+            if repository is None:
+                self._fingerprints[name] = seen
+            else:  # the repository does not count for what brings its own files
+                self._fingerprints.pop(name, None)
             loaded, broken = await self._try_all(found)
             if not loaded:
                 known = self._dataplane.versions(name)
@@ -236,25 +274,85 @@ class Loader:
                 raise LoadError(f"failed to load '{name}', {broken[0].reason}")
             await self._swap(name, loaded, broken)
 
-    async def _follow_once(self, changing: dict[str, Hashable]) -> None:
-        """Loads what has changed, once it has stopped to change: a copy takes its time."""
-        repository = self._settings.repository
-        found = await self._in_thread(partial(scan, repository))
-        names = {each.model_name for each in found}
+    async def _follow_once(self, changing: dict[str, Hashable] | None) -> list[str]:
+        """Loads what has changed, once it has stopped to change: a copy takes its time.
+
+        Args:
+            changing: what was seen at the last look; None where a change counts as finished.
+
+        Returns:
+            The names of the models that were loaded anew or are gone.
+        """
+        names = await self._look()
+        changed = []
         for name in sorted(names | set(self._fingerprints)):
-            now = await self._in_thread(partial(fingerprint, repository, name))
-            if name in names and now == self._fingerprints.get(name):
-                changing.pop(name, None)
-            elif name in names and changing.get(name, ...) != now:
-                changing[name] = now
-            elif name in names:
-                del changing[name]
-                self._fingerprints[name] = now
-                with contextlib.suppress(LoadError, ModelNotFoundError):  # told in the index
-                    await self._load(name, None)
-            else:
+            now = await self._in_thread(partial(fingerprint, self._settings.repository, name))
+            if name not in names:
                 del self._fingerprints[name]
                 await self._forget(name)
+            elif now == self._fingerprints.get(name):
+                if changing is not None:
+                    changing.pop(name, None)
+                continue
+            elif changing is not None and changing.get(name, ...) != now:
+                changing[name] = now
+                continue
+            else:
+                await self._load_unasked(name)
+            changed.append(name)
+        return changed
+
+    async def _look(self) -> set[str]:
+        """Names the models of the repository.
+
+        Raises:
+            StartError: it cannot be read. The index says so of each model, which is served on.
+        """
+        try:
+            names = await self._in_thread(self._names)
+        except StartError as error:
+            if str(error) != self._loss:
+                _logger.error("models are served as they were loaded: %s", error)
+            self._tell_loss(str(error))
+            raise
+        if self._loss:
+            _logger.info("the model repository %s is back", self._settings.repository)
+            self._tell_loss("")
+        return names
+
+    def _names(self) -> set[str]:
+        repository = self._settings.repository
+        names = {found.model_name for found in scan(repository)}
+        place = _place_of(repository)
+        if names:
+            self._place = place
+        elif self._place not in (None, place):
+            # What lies below a file system that is not mounted any more is empty, too.
+            raise StartError(
+                f"the model repository {repository} is empty, and not the folder that it was: "
+                "is it mounted?"
+            )
+        return names
+
+    def _tell_loss(self, loss: str) -> None:
+        before, self._loss = self._loss, loss
+        for entry in self._dataplane.index():
+            if entry.reason == before:
+                self._dataplane.remark(entry.model_name, entry.model_version, loss)
+
+    async def _load_unasked(self, name: str) -> None:
+        try:
+            await self._load(name, None)
+        except LoadError as error:
+            _logger.error("%s", error)
+            self._remark(name, str(error))
+        except ModelNotFoundError:
+            self._remark(name, "its folder is gone from the repository")
+
+    def _remark(self, name: str, reason: str) -> None:
+        """Says in the index of what is served that its files are not what they were."""
+        for version in self._dataplane.versions(name):
+            self._dataplane.remark(name, version, f"served as it was loaded; {reason}")
 
     async def _forget(self, name: str) -> None:
         async with self._locks[name]:
@@ -338,6 +436,15 @@ class Loader:
 
     async def _in_thread(self, function: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+def _place_of(repository: Path) -> Hashable:
+    """What tells a folder from another that is put in its place; None while there is none."""
+    try:
+        status = repository.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 async def _end(model: Model) -> None:

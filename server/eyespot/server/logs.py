@@ -8,6 +8,8 @@ changed while the server runs, in the words of the protocol's logging extension.
 import datetime
 import json
 import logging
+import os
+import sys
 from dataclasses import dataclass
 from typing import Self
 
@@ -110,6 +112,15 @@ class Log:
         least = next(filter(settings.wants, levels), logging.CRITICAL + 1)
         logging.getLogger().setLevel(max(logging.INFO, least))
         logging.getLogger("eyespot").setLevel(least)
+
+
+def leave_lines_that_cannot_be_written() -> None:
+    """Lets the process end with its own exit code where a full disk has no room for them."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # Python would try again at the end, and make the exit code 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -54,11 +54,17 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[Statistics], float]]] = (
 class MetricsServer:
     """Answers scrapes until it is closed; make it on the event loop of the server.
 
+    Args:
+        dataplane: whose models are told of.
+        host: to listen on.
+        port: to listen on.
+        restarts: how often a supervisor has started the server anew.
+
     Raises:
         StartError: the port cannot be used, or the library is missing.
     """
 
-    def __init__(self, dataplane: Dataplane, *, host: str, port: int) -> None:
+    def __init__(self, dataplane: Dataplane, *, host: str, port: int, restarts: int = 0) -> None:
         try:
             import prometheus_client as prometheus
         except ModuleNotFoundError as error:
@@ -70,6 +76,11 @@ class MetricsServer:
             ) from None
         registry = prometheus.CollectorRegistry()
         registry.register(_Collector(dataplane, asyncio.get_running_loop()))
+        prometheus.Gauge(
+            "eyespot_server_restarts",
+            "How often the supervisor has started the server anew",
+            registry=registry,
+        ).set(restarts)
         prometheus.ProcessCollector(registry=registry)
         try:
             self._server, self._thread = prometheus.start_http_server(port, host, registry)

@@ -52,7 +52,8 @@ class TokenFile:
         Raises:
             UnauthenticatedError: it is nobody's.
         """
-        self._follow()
+        if self._clock() >= self._next_look:
+            self.look()
         digest = hashlib.sha256(token.encode()).digest()
         found = None
         for known, caller in self._callers:  # all of them: time must not tell which came close
@@ -62,12 +63,9 @@ class TokenFile:
             raise UnauthenticatedError("the server does not know the token")
         return found
 
-    def _follow(self) -> None:
-        """Reads the file when it has changed; looks at most once a second."""
-        now = self._clock()
-        if now < self._next_look:
-            return
-        self._next_look = now + _LOOK_SECONDS
+    def look(self) -> None:
+        """Reads the file if it has changed."""
+        self._next_look = self._clock() + _LOOK_SECONDS
         found = self._fingerprint()
         if found == self._seen:
             return

@@ -1,4 +1,4 @@
-"""`eyespot serve`: the server, in this process."""
+"""`eyespot serve`: the server, in this process, or with --supervised under this one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+
+    def read_settings() -> ServerConfig:
+        return ServerConfig.from_sources(options, os.environ)
+
     try:
-        settings = ServerConfig.from_sources(options, os.environ)
+        settings = read_settings()
     except ConfigError as error:
         raise UsageError(str(error)) from error
     from eyespot.server.app import run as serve
 
-    return serve(settings)
+    return serve(settings, read_settings=read_settings)

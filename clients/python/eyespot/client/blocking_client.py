@@ -59,13 +59,14 @@ class Client:
 
     Every method takes `timeout`, the seconds within which it must have ended, retries
     included; None means the client's own timeout, `math.inf` none at all. What it raises
-    is an `EyespotError`. While the server is unavailable it is asked again.
+    is an `EyespotError`. While the server is unavailable, or says when to come again, it is
+    asked again: every call may be repeated, for none changes anything.
 
     Args:
         address: HOST or HOST:PORT of the server; the port is 8001 unless told.
         timeout: Seconds for a method that is given no timeout; None sets no deadline.
-        retries: How often an unavailable server is asked again, after pauses that grow
-            from 0.2 s to 5 s; 0 never asks again.
+        retries: How often a server is asked again that is unavailable, after pauses that
+            grow from 0.2 s to 5 s, or that is busy and says for how long; 0 never asks again.
         tls: Whether to connect by TLS; a `ca` or a `certificate` make it so, too.
         ca: PEM file of the authority that the server's certificate must be of; None for
             the well-known ones.

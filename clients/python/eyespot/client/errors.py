@@ -9,7 +9,8 @@ EyespotError
     ├── NotFoundError           NOT_FOUND            no such model or version
     ├── UnavailableError        UNAVAILABLE          not reached, or not now; was retried
     ├── DeadlineExceededError   DEADLINE_EXCEEDED    `timeout` has passed
-    ├── ResourceExhaustedError  RESOURCE_EXHAUSTED   too many wait, or too large
+    ├── ResourceExhaustedError  RESOURCE_EXHAUSTED   too many wait, or too large; was retried
+    │                                                where the server said when
     ├── FailedPreconditionError FAILED_PRECONDITION  the model cannot do that
     ├── UnauthenticatedError    UNAUTHENTICATED      no token, or one that is not known
     ├── PermissionDeniedError   PERMISSION_DENIED    the token has not the right to it
@@ -49,15 +50,24 @@ class ServerError(EyespotError):
         code: The gRPC status.
         details: What the server, or gRPC itself, said about it.
         may_pass: False where the server said that asking again is in vain.
+        wait_seconds: After which the server wants to be asked again; None where it did not say.
     """
 
     status: ClassVar[grpc.StatusCode | None] = None
 
-    def __init__(self, code: grpc.StatusCode, details: str, *, may_pass: bool = True) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        *,
+        may_pass: bool = True,
+        wait_seconds: float | None = None,
+    ) -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
         self.may_pass = may_pass
+        self.wait_seconds = wait_seconds
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.details}"
@@ -128,6 +138,7 @@ def closed_error(client: object) -> ClientError:
     return ClientError(f"{client!r} is closed: make a new one")
 
 
+_PUSHBACK = "grpc-retry-pushback-ms"
 _BY_STATUS = {error.status: error for error in ServerError.__subclasses__()}
 
 
@@ -136,10 +147,8 @@ def server_error(error: Any) -> ServerError:
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         details += " bytes; send fewer rows at once, or start the server with --max-request-mib"
-    return _BY_STATUS.get(code, ServerError)(code, details, may_pass=not _is_final(error))
-
-
-def _is_final(error: Any) -> bool:
-    """Whether the server pushes back for good, as gRFC A6 writes it."""
-    pushback = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms", "")
-    return str(pushback).startswith("-")
+    pushback = dict(error.trailing_metadata() or ()).get(_PUSHBACK)
+    # As gRFC A6 writes it: milliseconds, and what is no such number means never again.
+    wait = int(pushback) / 1000 if pushback is not None and str(pushback).isdecimal() else None
+    may_pass = pushback is None or wait is not None
+    return _BY_STATUS.get(code, ServerError)(code, details, may_pass=may_pass, wait_seconds=wait)

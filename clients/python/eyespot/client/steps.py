@@ -16,7 +16,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from eyespot.client.errors import ClientError, UnavailableError
+from eyespot.client.errors import (
+    ClientError,
+    ResourceExhaustedError,
+    ServerError,
+    UnavailableError,
+)
 
 Result = TypeVar("Result")
 
@@ -95,17 +100,22 @@ def resume(steps: Steps[Any], outcome: Outcome) -> Step:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often, and after what pauses, an unavailable server is asked again.
+    """How often, and after what pauses, a server is asked again that cannot answer now.
 
     The pauses double from the first to the longest; each is shortened at random to
-    between its half and its whole, so that many clients do not return at once.
+    between its half and its whole, so that many clients do not return at once. All of them
+    together outlast the restart of a server. One that says how long to wait is asked then,
+    up to half as long again.
+
+    It is not gRPC's own policy of the service config: that ends after five calls at most,
+    and repeats none whose request is larger than its buffer, as those of pictures are.
 
     Attributes:
         retries: Calls after the first; 0 never asks again.
         random: Gives numbers in [0, 1).
     """
 
-    retries: int = 6
+    retries: int = 10
     first_pause_seconds: float = 0.2
     longest_pause_seconds: float = 5.0
     random: Callable[[], float] = field(default=random.random, repr=False)
@@ -114,8 +124,15 @@ class RetryPolicy:
         if self.retries < 0:
             raise ClientError(f"retries must be at least 0, found {self.retries}")
 
-    def pause(self, attempt: int) -> float:
-        """Seconds between call number `attempt` (from 0) and the next."""
+    def pause(self, attempt: int, *, wanted: float | None = None) -> float:
+        """Seconds between call number `attempt` (from 0) and the next.
+
+        Args:
+            attempt: How many calls there were before.
+            wanted: What the server asks for.
+        """
+        if wanted is not None:
+            return wanted * (1 + self.random() / 2)
         whole = min(self.first_pause_seconds * 2.0**attempt, self.longest_pause_seconds)
         return whole * (1 + self.random()) / 2
 
@@ -140,7 +157,7 @@ class Deadline:
 
 
 def send(method: str, request: Message, *, deadline: Deadline, policy: RetryPolicy) -> Steps[Any]:
-    """Call once, and again while the server is unavailable and there is time.
+    """Call once, and again while the server cannot answer now and there is time.
 
     Every call of the two services may be repeated: none of them changes anything.
     """
@@ -177,10 +194,17 @@ def _repeat(
     for attempt in itertools.count():
         try:
             return (yield from call(deadline.remaining()))
-        except UnavailableError as error:
-            pause = policy.pause(attempt)
-            is_in_vain = not error.may_pass or attempt >= policy.retries
+        except (UnavailableError, ResourceExhaustedError) as error:
+            pause = policy.pause(attempt, wanted=error.wait_seconds)
+            is_in_vain = not _may_pass(error) or attempt >= policy.retries
             if is_in_vain or not deadline.leaves(pause):
                 raise
             yield Pause(pause)
     raise AssertionError("unreachable: itertools.count never ends")
+
+
+def _may_pass(error: ServerError) -> bool:
+    """Whether the same call may be answered later; a request that is too large stays so."""
+    if isinstance(error, ResourceExhaustedError):
+        return error.wait_seconds is not None
+    return error.may_pass

@@ -1,0 +1,50 @@
+"""What a signal means to the server: to drain, to end at once, or to read its settings anew."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def listening_to_signals(
+    *, drain: Callable[[], None], reload: Callable[[], None]
+) -> Iterator[None]:
+    """Takes signals on the running event loop.
+
+    Args:
+        drain: called at SIGTERM and SIGINT. A SIGINT after one of them ends the process at
+            once, with exit code 130.
+        reload: called at SIGHUP.
+    """
+    loop = asyncio.get_running_loop()
+    is_ending = False
+
+    def end(number: int) -> None:
+        nonlocal is_ending
+        if is_ending and number == signal.SIGINT:
+            _end_at_once()
+        is_ending = True
+        drain()
+
+    for number in _ENDING:
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        for number in (*_ENDING, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+def _end_at_once() -> None:
+    """Ends without waiting for threads: a session that computes cannot be stopped otherwise."""
+    _logger.warning("interrupted again: what is not answered yet is cut off")
+    logging.shutdown()
+    os._exit(INTERRUPTED)

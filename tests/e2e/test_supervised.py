@@ -1,0 +1,247 @@
+"""One supervised server, and what befalls it: killed under load, out of files, told to reload."""
+
+import asyncio
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.server.tiny import BATCHING, Repository, affine
+
+from eyespot.client import AsyncClient, Client
+
+ROW = np.float32([[1, 2, 3, 4]])
+# However slow the machine is that starts the server anew.
+PATIENT = {"timeout": 600.0, "retries": 1000}
+SETTINGS = """
+port = 0
+supervised = true
+model_control_mode = "poll"
+repository_poll_seconds = 100_000
+"""
+
+
+class Supervised:
+    """The supervisor, its server, and the lines of both."""
+
+    def __init__(self, folder):
+        self.repository = Repository(folder / "repository")
+        self.repository.path.mkdir()
+        self.model = self.repository.add(
+            "net", affine(), config=BATCHING.format(rows=8, options="")
+        )
+        self.settings = folder / "eyespot.toml"
+        self.port_file = folder / "port"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.metrics_port = probe.getsockname()[1]
+        self.set("")
+        words = ["serve", self.repository.path, "--config", self.settings]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "eyespot.cli", *words, "--port-file", self.port_file],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.wait_for("serving on")
+        self.address = f"127.0.0.1:{int(self.port_file.read_text())}"
+
+    def set(self, text):
+        self.settings.write_text(f"{SETTINGS}metrics_port = {self.metrics_port}\n{text}")
+
+    def wait_for(self, text):
+        """Reads lines until one has the text, and gives all of them."""
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if text in line:
+                return "".join(lines)
+        raise AssertionError(f"the server has ended, and told no {text!r}: {lines}")
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+        return self.wait_for("INFO reloaded")
+
+    @property
+    def server(self):
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(children.read_text())
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    running = Supervised(tmp_path_factory.mktemp("supervised"))
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        running.process.stderr.close()
+
+
+class Load:
+    """Clients of both kinds that ask and check, until they are told to stop."""
+
+    def __init__(self, address):
+        self._address = address
+        self._asked = 0
+        self._stop = threading.Event()
+        self._lock = threading.Condition()
+        self.answered = 0
+        self.errors = []
+
+    def run(self):
+        kinds = [self._block, self._block, lambda: asyncio.run(self._await())]
+        self._threads = [threading.Thread(target=self._guard, args=(kind,)) for kind in kinds]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, count):
+        """Until so many more were answered."""
+        with self._lock:
+            goal = self.answered + count
+            self._lock.wait_for(lambda: self.answered >= goal or self.errors)
+
+    def stop(self):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert self.errors == []
+        assert self.answered == self._asked
+
+    def _guard(self, ask):
+        try:
+            ask()
+        except BaseException as error:
+            with self._lock:
+                self.errors.append(error)
+                self._lock.notify_all()
+
+    def _next(self):
+        with self._lock:
+            self._asked += 1
+            return np.full((1, 4), self._asked, np.float32)
+
+    def _check(self, row, result):
+        assert result.outputs["y"].tolist() == (2 * row + 1).tolist()
+        with self._lock:
+            self.answered += 1
+            self._lock.notify_all()
+
+    def _block(self):
+        with Client(self._address, **PATIENT) as client:
+            while not self._stop.is_set():
+                row = self._next()
+                self._check(row, client.infer("net", row))
+
+    async def _await(self):
+        async with AsyncClient(self._address, **PATIENT) as client:
+
+            async def ask():
+                while not self._stop.is_set():
+                    row = self._next()
+                    self._check(row, await client.infer("net", row))
+
+            await asyncio.gather(ask(), ask())
+
+
+def test_clients_lose_nothing_when_the_server_is_killed(supervised):
+    load = Load(supervised.address)
+    load.run()
+    load.wait_for(50)
+    killed = supervised.server
+    os.kill(killed, signal.SIGKILL)
+    load.wait_for(50)
+    load.stop()
+    told = supervised.wait_for(f"serving on {supervised.address}")
+    assert f"(process {killed}) was killed by SIGKILL" in told
+    assert supervised.server != killed
+    url = f"http://127.0.0.1:{supervised.metrics_port}/metrics"
+    with urllib.request.urlopen(url, timeout=600) as metrics:
+        assert b"\neyespot_server_restarts 1.0\n" in metrics.read()
+
+
+def test_without_file_descriptors_the_connected_are_served_and_others_when_some_leave(supervised):
+    server = supervised.server
+    host, port = supervised.address.split(":")
+    before = resource.prlimit(server, resource.RLIMIT_NOFILE)
+    with Client(supervised.address, **PATIENT) as client:
+        client.infer("net", ROW)
+        taken = len(list(Path(f"/proc/{server}/fd").iterdir()))
+        resource.prlimit(server, resource.RLIMIT_NOFILE, (taken + 2, before[1]))
+        connections = [socket.create_connection((host, int(port)), 600) for _ in range(6)]
+        try:
+            supervised.wait_for("File descriptor limit reached")
+            assert client.infer("net", ROW).outputs["y"].tolist() == [[3, 5, 7, 9]]
+            *_, last = connections
+            last.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                last.recv(1)  # nobody greets it
+            for each in connections[:-1]:
+                each.close()
+            last.settimeout(600)
+            assert last.recv(1)
+        finally:
+            for each in connections:
+                each.close()
+            resource.prlimit(server, resource.RLIMIT_NOFILE, before)
+
+
+def test_a_hang_up_takes_what_is_new_and_tells_what_it_cannot_use(supervised):
+    graph = (supervised.model / "model.onnx").read_bytes()
+    with Client(supervised.address, **PATIENT) as client:
+
+        def answer():
+            return client.infer("net", ROW).outputs["y"].tolist()
+
+        supervised.settings.write_text("port = many")
+        (supervised.model / "model.onnx").write_bytes(graph[:40])
+        told = supervised.reload()
+        assert "ERROR settings stay as they were: the configuration file" in told
+        assert "ERROR failed to load 'net'" in told
+        assert answer() == [[3, 5, 7, 9]]
+        [net] = client.repository_index()
+        assert net.is_ready
+        assert net.reason.startswith("served as it was loaded; failed to load 'net', model.onnx")
+
+        moved = supervised.repository.path.rename(supervised.settings.with_name("away"))
+        assert "ERROR models stay as they were: the model repository" in supervised.reload()
+        assert answer() == [[3, 5, 7, 9]]
+        moved.rename(supervised.repository.path)
+
+        supervised.set('sessions = 1\nlog_format = "json"')
+        (supervised.model / "model.onnx").write_bytes(affine(offset=5).SerializeToString())
+        supervised.process.send_signal(signal.SIGHUP)
+        told = supervised.wait_for('"message": "reloaded"')
+        assert "that hold from now on: log_format" in told
+        assert "that need a restart: sessions" in told
+        assert "models that had changed: net" in told
+        assert answer() == [[7, 9, 11, 13]]
+        [net] = client.repository_index()
+        assert (net.is_ready, net.reason) == (True, "")
+
+
+def test_it_ends_with_its_supervisor_and_at_once_when_it_is_interrupted(supervised):
+    server = os.pidfd_open(supervised.server)
+    with grpc.insecure_channel(supervised.address) as channel:
+        # A call that does not end of itself, so that the drain takes a while.
+        health = health_pb2_grpc.HealthStub(channel)
+        next(health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True))
+        supervised.process.kill()
+        supervised.wait_for("shutting down")
+        signal.pidfd_send_signal(server, signal.SIGINT)
+        supervised.wait_for("interrupted again")
+    ended = select.poll()
+    ended.register(server, select.POLLIN)
+    assert ended.poll(600_000)
+    os.close(server)
