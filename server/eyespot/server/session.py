@@ -8,8 +8,9 @@ the event loop, the other models and the gradients need.
 import ctypes
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -80,10 +81,15 @@ class SessionSettings:
 
 
 class Session:
-    """A loaded graph on one execution provider."""
+    """A loaded graph on one execution provider.
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    Args:
+        open_runtime: Makes the runtime's session, now and whenever it is made anew.
+    """
+
+    def __init__(self, open_runtime: Callable[[], Any]) -> None:
+        self._open_runtime = open_runtime
+        self._session = session = open_runtime()
         self._run = session.run
         self.inputs = tuple(_graph_tensor(node) for node in session.get_inputs())
         self.outputs = tuple(_graph_tensor(node) for node in session.get_outputs())
@@ -100,26 +106,16 @@ class Session:
             RepositoryError: the file is missing, damaged, or beyond the runtime.
             DeviceUnavailableError: the provider of the device cannot be used.
         """
-        settings = settings or SessionSettings()
-        runtime = _import_runtime()
-        provider = _PROVIDERS[settings.device]
-        provider_options = dict(_PROVIDER_OPTIONS[settings.device])
-        if settings.device == "cuda":
-            provider_options["device_id"] = str(settings.device_id)
-        try:
-            session = runtime.InferenceSession(
-                str(path), _options(runtime, settings), providers=[(provider, provider_options)]
-            )
-        except Exception as error:  # the runtime's errors have no class of their own in common
-            raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
-        session.disable_fallback()
-        # A provider whose libraries are missing is left out by the runtime with a mere warning.
-        if session.get_providers()[0] != provider:
-            raise DeviceUnavailableError(
-                f"{provider} could not be started, only {', '.join(session.get_providers())}: "
-                "see that the CUDA libraries and a device are there"
-            )
-        return cls(session)
+        return cls(partial(_open, path, settings or SessionSettings()))
+
+    def reopen(self) -> None:
+        """Makes the runtime's session anew; runs that are under way end with the old one.
+
+        Raises:
+            RepositoryError, DeviceUnavailableError: as `open`; then the old one stays.
+        """
+        session = self._open_runtime()
+        self._session, self._run = session, session.run
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Runs the graph once; blocks until the outputs are there.
@@ -164,6 +160,28 @@ def check_device(device: str) -> None:
             f"{', '.join(available)}. The two builds share a folder, so remove this one first: "
             f"pip uninstall onnxruntime; then: pip install 'eyespot[serve-{device}]'"
         )
+
+
+def _open(path: Path, settings: SessionSettings) -> Any:
+    runtime = _import_runtime()
+    provider = _PROVIDERS[settings.device]
+    provider_options = dict(_PROVIDER_OPTIONS[settings.device])
+    if settings.device == "cuda":
+        provider_options["device_id"] = str(settings.device_id)
+    try:
+        session = runtime.InferenceSession(
+            str(path), _options(runtime, settings), providers=[(provider, provider_options)]
+        )
+    except Exception as error:  # the runtime's errors have no class of their own in common
+        raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
+    session.disable_fallback()
+    # A provider whose libraries are missing is left out by the runtime with a mere warning.
+    if session.get_providers()[0] != provider:
+        raise DeviceUnavailableError(
+            f"{provider} could not be started, only {', '.join(session.get_providers())}: "
+            "see that the CUDA libraries and a device are there"
+        )
+    return session
 
 
 def _options(runtime: Any, settings: SessionSettings) -> Any:
