@@ -43,7 +43,7 @@ def serving(repository: Repository) -> Serving:
 
 
 @pytest.fixture
-def free_port():
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])

@@ -16,7 +16,7 @@ from eyespot.server.errors import ResourceExhaustedError
 Arrays = Mapping[str, NDArray[np.generic]]
 
 _PATIENCE_SECONDS = 300.0
-# What ONNX Runtime's allocators, CUDA, cuBLAS and cuDNN say; its errors have no class for it.
+# What ONNX Runtime's allocators, CUDA, cuBLAS, cuDNN and PyTorch say: there is no common class.
 _SIGNS = (
     "Failed to allocate memory",
     "Available memory of",
@@ -24,6 +24,7 @@ _SIGNS = (
     "ALLOC_FAILED",
     "bad_alloc",
     "bad allocation",
+    "can't allocate memory",
 )
 
 

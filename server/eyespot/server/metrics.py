@@ -140,7 +140,7 @@ def _fault_families(labelled: Sequence[tuple[tuple[str, str], Model]]) -> Sequen
 
     faults = UnknownMetricFamily(
         _PREFIX + "fault_count",
-        "Runs that failed on good inputs, threads that died, batches that memory was too small for",
+        "Runs that failed on good inputs, threads that died, memory too small, explaining",
         labels=(*_LABELS, "kind"),
     )
     rebuilds = UnknownMetricFamily(
@@ -154,6 +154,7 @@ def _fault_families(labelled: Sequence[tuple[tuple[str, str], Model]]) -> Sequen
     for labels, model in labelled:
         for kind, count in model.statistics.faults.items():
             faults.add_metric((*labels, kind), count)
+        faults.add_metric((*labels, "explain"), model.explain_faults)
         rebuilds.add_metric(labels, model.rebuilds)
         for state in CircuitState:
             circuit.add_metric((*labels, state.value), state is model.circuit)

@@ -229,6 +229,11 @@ class Model:
         return self._guard.reason
 
     @property
+    def explain_faults(self) -> int:
+        """How often what explains has failed, or its thread died."""
+        return 0 if self._explainer is None else self._explainer.faults.total()
+
+    @property
     def rebuilds(self) -> int:
         """How often its session was made anew."""
         return self._guard.rebuilds

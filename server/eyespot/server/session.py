@@ -9,7 +9,7 @@ import ctypes
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.server.arena import Arena
 from eyespot.server.errors import (
     DeviceUnavailableError,
     InvalidArgumentError,
@@ -95,6 +96,7 @@ class Session:
         self.outputs = tuple(_graph_tensor(node) for node in session.get_outputs())
         self._bf16_inputs = _names_of_bf16(self.inputs)
         self._has_bf16 = bool(self._bf16_inputs or _names_of_bf16(self.outputs))
+        self._arena: Arena | None = None  # where it needs to be kept small
 
     @classmethod
     def open(cls, path: Path, settings: SessionSettings | None = None) -> Self:
@@ -106,7 +108,13 @@ class Session:
             RepositoryError: the file is missing, damaged, or beyond the runtime.
             DeviceUnavailableError: the provider of the device cannot be used.
         """
-        return cls(partial(_open, path, settings or SessionSettings()))
+        settings = settings or SessionSettings()
+        session = cls(partial(_open, path, settings))
+        if any(-1 in tensor.shape[1:] for tensor in session.inputs):
+            if settings.enable_mem_pattern:  # one would be kept for each size that ever comes
+                session = cls(partial(_open, path, replace(settings, enable_mem_pattern=False)))
+            session._arena = _arena(settings)
+        return session
 
     def reopen(self) -> None:
         """Makes the runtime's session anew; runs that are under way end with the old one.
@@ -128,6 +136,8 @@ class Session:
         try:
             if self._has_bf16:
                 return self._run_bf16(inputs, outputs)
+            if self._arena is not None and (options := self._arena.options_for(inputs)) is not None:
+                return dict(zip(outputs, self._run(outputs, inputs, options), strict=True))
             return dict(zip(outputs, self._run(outputs, inputs), strict=True))
         except Exception as error:
             if type(error).__name__ == "InvalidArgument":
@@ -201,6 +211,15 @@ def _options(runtime: Any, settings: SessionSettings) -> Any:
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _arena(settings: SessionSettings) -> Arena | None:
+    if settings.device == "cpu" and not settings.enable_cpu_mem_arena:
+        return None
+    shrinking = _import_runtime().RunOptions()
+    device = "cpu:0" if settings.device == "cpu" else f"gpu:{settings.device_id}"
+    shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", device)
+    return Arena(shrinking)
 
 
 def _import_runtime() -> Any:
