@@ -17,7 +17,7 @@ from tests.server.tiny import BATCHING, FLOAT, affine, graph, infer_request
 from eyespot.server import model as model_module
 from eyespot.server.circuit_breaker import CircuitState
 from eyespot.server.config import ServerConfig
-from eyespot.server.errors import CircuitOpenError
+from eyespot.server.errors import CircuitOpenError, WorkerDiedError
 from eyespot.server.model import InferCall, Model, load_version
 from eyespot.server.repository import scan
 from eyespot.v1 import inference_pb2 as pb
@@ -265,6 +265,23 @@ async def test_a_request_whose_thread_dies_is_tried_once_more(repository, monkey
         assert await served.ask(*rows) == [2 * row + 1 for row in rows]
     assert served.model.statistics.faults == {"run": 0, "thread": 2, "memory": 0}
     assert served.faults.opened == 0
+    served.model.close()
+
+
+async def test_nothing_is_tried_more_than_twice(repository, monkeypatch):
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 0)
+    repository.add("net", config=BATCHING.format(rows=4, options=""))
+    served = Served(repository)
+    tries = []
+
+    def die(names, inputs):
+        tries.append(len(inputs["x"]))
+        raise SystemExit
+
+    served.faults.session._run = die
+    (error,) = await served.ask(1)
+    assert isinstance(error, WorkerDiedError)
+    assert tries == [1, 1]
     served.model.close()
 
 
