@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from onnx import helper
+from onnx import TensorProto, helper
 from tests.server.test_batcher import FakeClock
 from tests.server.test_metrics import scrape
 from tests.server.tiny import BATCHING, FLOAT, affine, graph, infer_request
@@ -17,7 +17,7 @@ from tests.server.tiny import BATCHING, FLOAT, affine, graph, infer_request
 from eyespot.server import model as model_module
 from eyespot.server.circuit_breaker import CircuitState
 from eyespot.server.config import ServerConfig
-from eyespot.server.errors import CircuitOpenError, WorkerDiedError
+from eyespot.server.errors import CircuitOpenError, ResourceExhaustedError, WorkerDiedError
 from eyespot.server.model import InferCall, Model, load_version
 from eyespot.server.repository import scan
 from eyespot.v1 import inference_pb2 as pb
@@ -300,6 +300,22 @@ async def test_a_batch_too_large_for_memory_is_answered_in_parts(served):
     assert sizes == [4, 2, 2, 2, 2]
     assert served.model.statistics.faults == {"run": 0, "thread": 0, "memory": 1}
     assert served.model.circuit is CircuitState.CLOSED
+
+
+async def test_what_no_memory_suffices_for_is_refused_and_that_is_all(repository):
+    as_large_as_asked = graph(
+        [helper.make_node("ConstantOfShape", ["x"], ["y"])],
+        {"x": (TensorProto.INT64, [2])},
+        {"y": (FLOAT, ["height", "width"])},
+    )
+    repository.add("net", as_large_as_asked)
+    served = Served(repository)
+    with pytest.raises(ResourceExhaustedError):
+        await served.model.infer(InferCall({"x": np.int64([1 << 24, 1 << 24])}, rows=1))
+    outcome = await served.model.infer(InferCall({"x": np.int64([2, 3])}, rows=1))
+    assert outcome.result["y"].shape == (2, 3)
+    assert served.faults.opened == 0
+    served.model.close()
 
 
 async def test_a_broken_model_is_seen_from_everywhere_and_others_are_untouched(

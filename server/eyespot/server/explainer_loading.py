@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
-from eyespot.server.model import LoadedVersion
+from eyespot.server.loaded_version import LoadedVersion, check_unchanged
 from eyespot.server.model_config import ModelConfig
-from eyespot.server.watched_session import check_unchanged
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import Manifest
 

@@ -27,7 +27,8 @@ from eyespot.server.errors import (
     StartError,
 )
 from eyespot.server.explainer_loading import load_explainer
-from eyespot.server.model import LoadedVersion, Model, load_version
+from eyespot.server.loaded_version import LoadedVersion
+from eyespot.server.model import Model, load_version
 from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,

@@ -28,13 +28,14 @@ from eyespot.server.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from eyespot.server.loaded_version import LoadedVersion, fingerprint_of
 from eyespot.server.model_config import DynamicBatching, ModelConfig, TensorConfig, complete
 from eyespot.server.repository import VersionFolder, check_files, read_labels
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
 from eyespot.server.warmup import run_warmups
-from eyespot.server.watched_session import WatchedSession, fingerprint_of
+from eyespot.server.watched_session import WatchedSession
 from eyespot.server.workers import Workers
 from eyespot.v1.manifest import Manifest
 from eyespot.v1.tensors import DATATYPES
@@ -67,23 +68,6 @@ class InferCall:
     deadline: float | None = None
     priority: int = 0
     timeout: float | None = None
-
-
-@dataclass(frozen=True)
-class LoadedVersion:
-    """What loading a version yields; what explains it comes later.
-
-    `good_inputs` ran at the load: None where nothing that was made up did.
-    """
-
-    folder: VersionFolder
-    config: ModelConfig
-    session: Session
-    labels: tuple[str, ...]
-    manifest: Manifest | None
-    runs_on_event_loop: bool
-    good_inputs: Mapping[str, Array] | None = None
-    fingerprint: Hashable = None  # of its files
 
 
 def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion:

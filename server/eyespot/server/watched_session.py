@@ -1,21 +1,16 @@
 """A session that is served: its batches fit into memory, and its faults are found and mended."""
 
 import logging
-from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.batcher import Clock
-from eyespot.server.errors import RepositoryError
 from eyespot.server.guard import Guard
+from eyespot.server.loaded_version import LoadedVersion, check_unchanged
 from eyespot.server.memory_fit import MemoryFit
-from eyespot.server.repository import VersionFolder, check_files, fingerprint
 from eyespot.server.workers import Workers
-
-if TYPE_CHECKING:
-    from eyespot.server.model import LoadedVersion
 
 Array = NDArray[np.generic]
 
@@ -35,7 +30,7 @@ class WatchedSession:
 
     def __init__(
         self,
-        loaded: "LoadedVersion",
+        loaded: LoadedVersion,
         *,
         workers: Workers,
         count_fault: Callable[[str], object],
@@ -95,21 +90,3 @@ class WatchedSession:
         self._count_fault("memory")
         then = f"it goes on with {rows} at once" if rows else "and it had only one row"
         _logger.warning("%s: memory did not suffice for a batch, %s", self._name, then)
-
-
-def fingerprint_of(folder: VersionFolder) -> Hashable:
-    """What changes when a file of a version does."""
-    return fingerprint(folder.folder.parent, folder.folder.name)
-
-
-def check_unchanged(loaded: "LoadedVersion") -> None:
-    """Make sure that the files of a version are those that it was loaded from; blocks.
-
-    Raises:
-        RepositoryError: They are not, or do not match their hashes.
-    """
-    is_same = check_files(loaded.folder) == loaded.manifest
-    if loaded.manifest is None:  # there are no hashes
-        is_same = is_same and fingerprint_of(loaded.folder) == loaded.fingerprint
-    if not is_same:
-        raise RepositoryError("they have changed since it was loaded; load it again")
