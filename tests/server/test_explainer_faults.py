@@ -6,7 +6,7 @@ from tests.server.test_batcher import FakeClock
 from tests.server.test_explainer import WEIGHT, LinearBackend, call
 
 from eyespot.server.errors import CircuitOpenError, RepositoryError, ResourceExhaustedError
-from eyespot.server.explainer import Explainer, SessionScorer, Targets
+from eyespot.server.explainer import ExplainCall, Explainer, SessionScorer, Targets
 
 _BOTH_KINDS = pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
 
@@ -18,11 +18,14 @@ class FaultyBackend(LinearBackend):
         super().__init__()
         self.error = error
         self.times = times  # -1: always
+        self.bad_above = np.inf
 
     def gradients(self, x, *arguments, **options):
         if self.error is not None and self.times:
             self.times -= 1
             raise self.error
+        if (x > self.bad_above).any():
+            raise ArithmeticError("a row that it cannot take")
         return super().gradients(x, *arguments, **options)
 
 
@@ -85,10 +88,10 @@ async def test_a_broken_original_is_loaded_anew_and_the_caller_does_not_hear_of_
 @_BOTH_KINDS
 async def test_a_row_that_the_original_fails_on_is_its_callers_affair(make, method):
     explaining = make()
-    explaining.explainer._guarded.backend.fails_on = 7.0
+    explaining.explainer._guarded.backend.bad_above = 7
     for _ in range(4):
         with pytest.raises(ArithmeticError):
-            await explaining.explain(method, first=7.0)
+            await explaining.explain(method, first=99.0)
     assert explaining.reloads == 0
     np.testing.assert_allclose(await explaining.explain(method), [WEIGHT[0]], rtol=1e-6)
 
@@ -113,7 +116,9 @@ async def test_while_the_original_is_beyond_mending_the_rest_goes_on_until_it_is
     assert not methods["saliency"].available
     assert "original.pt2 cannot be read" in methods["saliency"].reason
     assert methods["rise"].available
-    assert not (await explaining.explain("occlusion", parameters={"window": 1})).any()
+    pixels = np.ones((1, 1, 2, 2), np.float32)
+    by_session = ExplainCall(pixels, Targets(np.array([0])), "occlusion", parameters={"window": 1})
+    assert not (await explaining.explainer.explain(by_session)).attributions.any()
     explaining.reload_error = None
     explaining.clock.advance(1)
     await explaining.explainer._guarded.guard._healing

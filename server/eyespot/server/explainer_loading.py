@@ -57,7 +57,7 @@ def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer 
         max_rows=config.max_batch_size,
     )
 
-    def reload() -> Backend:
+    def reload() -> "Backend":
         check_unchanged(loaded)
         again, reason = _load_original(loaded, run, settings, name)
         if again is None:
