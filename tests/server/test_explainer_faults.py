@@ -117,7 +117,9 @@ async def test_while_the_original_is_beyond_mending_the_rest_goes_on_until_it_is
     assert "original.pt2 cannot be read" in methods["saliency"].reason
     assert methods["rise"].available
     pixels = np.ones((1, 1, 2, 2), np.float32)
-    by_session = ExplainCall(pixels, Targets(np.array([0])), "occlusion", parameters={"window": 1})
+    by_session = ExplainCall(
+        pixels, Targets(np.array([0])), method="occlusion", parameters={"window": 1}
+    )
     assert not (await explaining.explainer.explain(by_session)).attributions.any()
     explaining.reload_error = None
     explaining.clock.advance(1)
