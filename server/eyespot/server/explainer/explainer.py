@@ -253,12 +253,12 @@ class Explainer:
         """What computes for a method: the session where no gradients are needed."""
         backend = self._guarded.backend
         computing = backend if method.needs_gradients else self._scorer or backend
+        if backend is not None and computing is backend:
+            self._guarded.guard.check()
         if computing is None:
             assert self._no_backend is not None
             # A new one each time: an exception that is raised again grows its trace.
             raise type(self._no_backend)(str(self._no_backend))
-        if computing is backend:
-            self._guarded.guard.check()
         return computing
 
     async def _answer(self, job: Job) -> Explained:
