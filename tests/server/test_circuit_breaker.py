@@ -58,10 +58,12 @@ def test_one_probe_after_the_delay_and_none_before(watched):
     assert (watched.probes, watched.breaker.state) == (0, CircuitState.OPEN)
     watched.clock.advance(0.1)
     assert (watched.probes, watched.breaker.state) == (1, CircuitState.HALF_OPEN)
+    assert watched.breaker.wait_seconds == 1  # so that who asks meanwhile does not ask at once
     watched.clock.advance(1000)
     assert watched.probes == 1  # nothing polls: whoever probes tells what was found
     watched.breaker.close()
     assert (watched.breaker.state, watched.breaker.reason) == (CircuitState.CLOSED, "")
+    assert watched.breaker.wait_seconds == 0
     assert watched.states == ["open", "closed"]
 
 

@@ -56,8 +56,14 @@ class CircuitBreaker:
 
     @property
     def wait_seconds(self) -> float:
-        """Until the next probe; 0 unless it is open."""
-        return max(0.0, self._end - self._now()) if self.state is CircuitState.OPEN else 0.0
+        """When it is worth while to ask again: after the next probe; 0 while it is closed."""
+        match self.state:
+            case CircuitState.OPEN:
+                return max(0.0, self._end - self._now())
+            case CircuitState.HALF_OPEN:  # how long a probe takes, nobody knows
+                return _FIRST_DELAY_SECONDS
+            case CircuitState.CLOSED:
+                return 0.0
 
     def count_fault(self, reason: str) -> None:
         """Count a fault, and open if it is one too many."""

@@ -80,8 +80,9 @@ class Guard:
         """
         if self.state is not CircuitState.CLOSED:
             wait = self._breaker.wait_seconds
+            when = f"in {wait:.1f} s" if self.state is CircuitState.OPEN else "now"
             raise CircuitOpenError(
-                f"{self.reason}; it is tried again by itself in {wait:.1f} s", wait_seconds=wait
+                f"{self.reason}; it is tried again by itself {when}", wait_seconds=wait
             )
 
     async def judge(self, error: Exception, *, rebuilds: int) -> Exception:
