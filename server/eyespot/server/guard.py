@@ -162,7 +162,7 @@ class Guard:
 
     def _log(self, error: Exception) -> str:
         identity = uuid.uuid4().hex[:12]
-        _logger.error("fault %s: %s", identity, self._what, exc_info=error)
+        _logger.error("fault %s: %s is not well", identity, self._what, exc_info=error)
         return f"fault {identity}"
 
     def _begin_to_heal(self) -> None:
