@@ -1,5 +1,6 @@
 """A model repository to fill, and a server on port 0 in front of it."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -39,3 +40,10 @@ def serving(repository: Repository) -> Serving:
             await server.stop()
 
     return open_server
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -15,13 +15,6 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
 
 
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 async def scrape(port):
     """The samples by name and labels."""
     url = f"http://127.0.0.1:{port}/metrics"
@@ -72,7 +65,7 @@ async def test_failures_have_their_reason(repository, serving, free_port, monkey
     async with serving(metrics_port=free_port) as (server, client):
         model = server.dataplane.model("net")
 
-        def fail(inputs, outputs):
+        def fail(inputs):
             raise RuntimeError("on purpose")
 
         monkeypatch.setattr(model._session, "run", fail)

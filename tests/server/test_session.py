@@ -101,3 +101,65 @@ def test_values_that_the_graph_rejects(tmp_path):
     session = _open(tmp_path, model)
     with pytest.raises(InvalidArgumentError, match="idx=2"):
         session.run({"x": np.int64([2])}, ["y"])
+
+
+class Runtime:
+    """Notes the options of each run of a session."""
+
+    def __init__(self, session):
+        self.options = []
+        self._run = session._run
+        session._run = self.run
+
+    def run(self, names, inputs, options=None):
+        self.options.append(options)
+        return self._run(names, inputs, options)
+
+
+def _pixels(tmp_path):
+    return _open(tmp_path, identity(FLOAT, ["batch", 1, "height", "width"]))
+
+
+def test_rows_much_larger_than_usual_give_their_memory_back(tmp_path):
+    session = _pixels(tmp_path)
+    runtime = Runtime(session)
+    for rows, size in [(1, 8), (1, 12), (4, 8), (1, 20), (4, 20), (1, 8)]:
+        x = np.zeros((rows, 1, size, size), np.float32)
+        assert session.run({"x": x}, ["y"])["y"].shape == x.shape
+    # 20 x 20 has 6 times the pixels of 8 x 8; four rows at once are no larger rows.
+    key = "memory.enable_memory_arena_shrinkage"
+    told = [options and options.get_run_config_entry(key) for options in runtime.options]
+    assert told == [None, None, None, "cpu:0", "cpu:0", None]
+
+
+def test_what_is_large_is_usual_in_the_end(tmp_path):
+    session = _pixels(tmp_path)
+    runtime = Runtime(session)
+    session.run({"x": np.zeros((1, 1, 4, 4), np.float32)}, ["y"])
+    for _ in range(40):
+        session.run({"x": np.zeros((1, 1, 16, 16), np.float32)}, ["y"])
+    assert runtime.options[1] is not None
+    assert runtime.options[-1] is None
+
+
+def test_plans_of_memory_are_kept_only_where_sizes_are_few(tmp_path):
+    made = []
+
+    def patterns(session):
+        made.append(session._session.get_session_options().enable_mem_pattern)
+        return made[-1]
+
+    assert patterns(_open(tmp_path, affine()))  # rows vary, up to max_batch_size
+    assert not patterns(_pixels(tmp_path))
+
+
+def test_a_session_is_made_anew_and_the_old_one_stays_where_that_fails(tmp_path):
+    session = _open(tmp_path, affine())
+    onnx.save(affine(scale=3.0), tmp_path / "model.onnx")
+    session.reopen()
+    x = np.ones((1, 4), np.float32)
+    assert session.run({"x": x}, ["y"])["y"][0, 0] == 4
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(RepositoryError, match=r"model\.onnx cannot be loaded"):
+        session.reopen()
+    assert session.run({"x": x}, ["y"])["y"][0, 0] == 4

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from eyespot.server.errors import DrainingError, QueueFullError, UnavailableError
+from eyespot.server.errors import DrainingError, FaultError, QueueFullError, UnavailableError
 from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired
 
 ItemT = TypeVar("ItemT")
@@ -329,7 +329,9 @@ class Batcher(Generic[ItemT, ResultT]):
             return batch, now
         return batch, min(entry.arrival for entry in batch) + self._delay
 
-    async def _run(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> bool:
+    async def _run(
+        self, batch: list[Entry[ItemT, Outcome[ResultT]]], *, is_retry: bool = False
+    ) -> bool:
         """Execute a batch and answer its entries; say whether execution suspended."""
         assert self._clock is not None
         start = self._clock.time()
@@ -338,7 +340,8 @@ class Batcher(Generic[ItemT, ResultT]):
             watch = _Watch(self._execute([entry.item for entry in batch]))
             results = await watch
         except Exception as error:
-            if len(batch) == 1:
+            is_worth_another_try = len(batch) > 1 or isinstance(error, FaultError)
+            if is_retry or not is_worth_another_try:
                 batch[0].fail(error)
             else:
                 await self._run_apart(batch)
@@ -351,12 +354,15 @@ class Batcher(Generic[ItemT, ResultT]):
         return watch is not None and watch.has_suspended
 
     async def _run_apart(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
-        """Try each request of a failed batch once more, so that a bad one fails alone."""
+        """Try each request of a failed batch once more, so that a bad one fails alone.
+
+        A lone request gets its second try where the fault was that of what ran it.
+        """
         assert self._clock is not None
         for index, entry in enumerate(batch):
             try:
                 if entry.is_live(self._clock.time()):
-                    await self._run([entry])
+                    await self._run([entry], is_retry=True)
             except BaseException:
                 for later in batch[index:]:
                     later.fail(UnavailableError("the batch was stopped before it had a result"))

@@ -60,6 +60,15 @@ class Dataplane:
         self._index_calls(model.name)
         return replaced
 
+    def note_readiness(self, model: Model) -> bool:
+        """Notes whether a version is ready now, and why not; says whether it still is served."""
+        if self._models.get((model.name, model.version)) is not model:
+            return False
+        reason = model.unready_reason
+        state = ModelState.UNAVAILABLE if reason else ModelState.READY
+        self._set(IndexEntry(model.name, model.version, state, reason))
+        return True
+
     def remove(self, model_name: str, model_version: str, *, reason: str) -> Model | None:
         """Admits no more calls of a version, and gives it back if it was ready.
 
@@ -133,7 +142,10 @@ class Dataplane:
 
     def is_model_ready(self, name: str, version: str = "") -> bool:
         """Whether calls to this model would be admitted; false for an unknown one."""
-        return (name, version) in self._by_call and not self.is_draining
+        model = self._by_call.get((name, version))
+        if model is None or self.is_draining:
+            return False
+        return self._entries[model.name, model.version].state is ModelState.READY
 
     async def drain(self) -> None:
         """Admits nothing more and waits until everything admitted is answered."""

@@ -9,6 +9,9 @@ ServerError
 │   ├── UnavailableError         UNAVAILABLE          not now, try again or elsewhere
 │   │   ├── ModelUnavailableError    the model is loading
 │   │   ├── ModelBrokenError         the model could not be loaded, or was unloaded
+│   │   ├── FaultError               what ran the request failed: it is worth another try
+│   │   │   └── WorkerDiedError          the thread that ran it died
+│   │   ├── CircuitOpenError         the same again and again: nothing is tried for a while
 │   │   └── DrainingError            the server is shutting down
 │   ├── ResourceExhaustedError   RESOURCE_EXHAUSTED
 │   │   ├── QueueFullError           more requests wait than max_queue_size
@@ -46,11 +49,13 @@ class ServerError(Exception):
 class RequestError(ServerError):
     """One call cannot be answered; the message is for the caller.
 
-    `may_pass` says whether the same call may be answered later without anybody's doing.
+    `may_pass` says whether the same call may be answered later without anybody's doing, and
+    `wait_seconds` when, where that is known.
     """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     may_pass: ClassVar[bool] = True
+    wait_seconds: float | None = None
 
 
 class InvalidArgumentError(RequestError):
@@ -93,6 +98,27 @@ class ModelBrokenError(UnavailableError):
 
 class DrainingError(UnavailableError):
     """The server is shutting down and admits nothing more."""
+
+
+class FaultError(UnavailableError):
+    """What ran the request failed, through no fault of the request: it is worth another try."""
+
+
+class WorkerDiedError(FaultError):
+    """The thread that ran the request died, or none could be started."""
+
+
+class CircuitOpenError(UnavailableError):
+    """What runs the requests failed again and again: nothing is tried for a while.
+
+    Args:
+        message: for the caller.
+        wait_seconds: until it is tried again.
+    """
+
+    def __init__(self, message: str, *, wait_seconds: float) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
 
 
 class ResourceExhaustedError(RequestError):

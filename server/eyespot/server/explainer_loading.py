@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.config import ServerConfig
-from eyespot.server.errors import NotExplainableError, RequestError
-from eyespot.server.model import LoadedVersion
+from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
+from eyespot.server.loaded_version import LoadedVersion, check_unchanged
 from eyespot.server.model_config import ModelConfig
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import Manifest
@@ -43,7 +43,7 @@ def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer 
     reason = _unfit_for_explaining(config)
     if reason:
         return NotExplainableError(f"{name} {reason}")
-    from eyespot.server.explainer import Explainer, SessionScorer
+    from eyespot.server.explainer import Explainer, SessionScorer, sample_rows
 
     def run(inputs: Array) -> Array:
         return session.run({config.inputs[0].name: inputs}, [config.outputs[0].name])[
@@ -56,6 +56,14 @@ def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer 
         channel_axis=_channel_axis(manifest, config),
         max_rows=config.max_batch_size,
     )
+
+    def reload() -> "Backend":
+        check_unchanged(loaded)
+        again, reason = _load_original(loaded, run, settings, name)
+        if again is None:
+            raise RepositoryError(str(reason))
+        return again
+
     backend, no_backend = _load_original(loaded, run, settings, name)
     row_shape = config.inputs[0].shape[1:]
     return Explainer(
@@ -64,6 +72,8 @@ def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer 
         scorer=scorer,
         no_backend=no_backend,
         row_shape=None if -1 in row_shape else tuple(row_shape),
+        good_row=None if manifest is None else sample_rows(manifest.inputs[0])[:1],
+        reload=reload,
     )
 
 

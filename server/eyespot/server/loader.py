@@ -26,7 +26,8 @@ from eyespot.server.errors import (
     StartError,
 )
 from eyespot.server.explainer_loading import load_explainer
-from eyespot.server.model import LoadedVersion, Model, load_version
+from eyespot.server.loaded_version import LoadedVersion
+from eyespot.server.model import Model, load_version
 from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
@@ -74,6 +75,7 @@ class Loader:
         # One load of a model at a time: the last one asked for is the one that stays.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._retiring: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Future[None]] = set()
         self._fingerprints: dict[str, Hashable] = {}
         self._place: Hashable = None  # of the repository, when last there was a model in it
         self._loss = ""  # why the repository cannot be followed now
@@ -393,7 +395,7 @@ class Loader:
         return await self._in_thread(partial(load_explainer, loaded, self._settings))
 
     async def _take_up(self, loaded: LoadedVersion) -> Model:
-        model = Model(loaded, self._settings)
+        model = Model(loaded, self._settings, on_change=self._note_readiness)
         self._retire(self._dataplane.add(model))
         await self._on_change(model.name)
         _logger.info("model %s version %s is ready", model.name, model.version)
@@ -421,6 +423,12 @@ class Loader:
             # Ours, but no reason to keep the other models from being served.
             _logger.exception("model %s version %s failed to load", name, version)
             return BrokenModel(name, version, f"{type(error).__name__}: {error}")
+
+    def _note_readiness(self, model: Model) -> None:
+        if self._dataplane.note_readiness(model):
+            telling = asyncio.ensure_future(self._on_change(model.name))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
 
     def _retire(self, model: Model | None) -> None:
         if model is None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from eyespot.server.circuit_breaker import CircuitState
 from eyespot.server.dataplane import Dataplane
 from eyespot.server.errors import StartError
 from eyespot.server.model import Model
@@ -136,10 +137,36 @@ def _families(models: Sequence[Model]) -> Iterator[Any]:
         for reason, count in model.statistics.failures.items():
             failures.add_metric((*labels, reason), count)
         waiting.add_metric(labels, model.queue_size)
-    yield from (failures, waiting)
+    yield from (failures, waiting, *_fault_families(labelled))
     for name, text in HISTOGRAMS.items():
         histograms = HistogramMetricFamily(_PREFIX + name, text, labels=_LABELS)
         for labels, model in labelled:
             found: Histogram = getattr(model.statistics, name)
             histograms.add_metric(labels, found.cumulative(), found.total)
         yield histograms
+
+
+def _fault_families(labelled: Sequence[tuple[tuple[str, str], Model]]) -> Sequence[Any]:
+    from prometheus_client.core import GaugeMetricFamily, UnknownMetricFamily
+
+    faults = UnknownMetricFamily(
+        _PREFIX + "fault_count",
+        "Runs that failed on good inputs, threads that died, memory too small, explaining",
+        labels=(*_LABELS, "kind"),
+    )
+    rebuilds = UnknownMetricFamily(
+        _PREFIX + "session_rebuild_count", "Sessions that were made anew", labels=_LABELS
+    )
+    circuit = GaugeMetricFamily(
+        _PREFIX + "circuit_state",
+        "1 for the state that holds: only while closed is the model asked anything",
+        labels=(*_LABELS, "state"),
+    )
+    for labels, model in labelled:
+        for kind, count in model.statistics.faults.items():
+            faults.add_metric((*labels, kind), count)
+        faults.add_metric((*labels, "explain"), model.explain_faults)
+        rebuilds.add_metric(labels, model.rebuilds)
+        for state in CircuitState:
+            circuit.add_metric((*labels, state.value), state is model.circuit)
+    return faults, rebuilds, circuit

@@ -7,8 +7,7 @@ thread; `Model` is made from the result on the event loop and lives there.
 import asyncio
 import logging
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,23 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.batch import concatenate, split
-from eyespot.server.batcher import Batcher, Outcome
+from eyespot.server.batcher import Batcher, Clock, Outcome
 from eyespot.server.callers import current_caller
+from eyespot.server.circuit_breaker import CircuitState
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import (
     DeadlineExceededError,
+    FaultError,
     ModelUnavailableError,
     RepositoryError,
     RequestError,
     ResourceExhaustedError,
     UnavailableError,
 )
+from eyespot.server.loaded_version import LoadedVersion, fingerprint_of
 from eyespot.server.model_config import DynamicBatching, ModelConfig, TensorConfig, complete
 from eyespot.server.repository import VersionFolder, check_files, read_labels
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
 from eyespot.server.warmup import run_warmups
+from eyespot.server.watched_session import WatchedSession
+from eyespot.server.workers import Workers
 from eyespot.v1.manifest import Manifest
 from eyespot.v1.tensors import DATATYPES
 
@@ -66,18 +70,6 @@ class InferCall:
     timeout: float | None = None
 
 
-@dataclass(frozen=True)
-class LoadedVersion:
-    """What loading a version yields; what explains it comes later."""
-
-    folder: VersionFolder
-    config: ModelConfig
-    session: Session
-    labels: tuple[str, ...]
-    manifest: Manifest | None
-    runs_on_event_loop: bool
-
-
 def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion:
     """Loads, checks and warms up one version; blocks.
 
@@ -85,6 +77,7 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
         RepositoryError: the version cannot be served.
         StartError: the server cannot serve at all, as without its execution provider.
     """
+    seen = fingerprint_of(folder)
     manifest = check_files(folder)
     session_settings = read_session_settings(
         folder.config_file.message,
@@ -110,8 +103,8 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
     if manifest is not None:
         config = replace(config, inputs=tuple(_informed(each, manifest) for each in config.inputs))
     labels = _read_labels(folder, config)
-    run_warmups(session, config, folder)
-    runs_on_event_loop = _warm_up(session, config)
+    warmed = run_warmups(session, config, folder)
+    zeros, runs_on_event_loop = _warm_up(session, config)
     return LoadedVersion(
         folder=folder,
         config=config,
@@ -119,20 +112,34 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
         labels=labels,
         manifest=manifest,
         runs_on_event_loop=runs_on_event_loop,
+        good_inputs=zeros if warmed is None else warmed,
+        fingerprint=seen,
     )
 
 
 class Model:
-    """A loaded version that answers calls; use it from one event loop."""
+    """A loaded version that answers calls; use it from one event loop.
 
-    def __init__(self, loaded: LoadedVersion, settings: ServerConfig) -> None:
+    Args:
+        loaded: the version.
+        settings: of the server.
+        on_change: told after it has become ready, or ready no more.
+        clock: the running event loop unless given.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedVersion,
+        settings: ServerConfig,
+        *,
+        on_change: "Callable[[Model], object]" = lambda model: None,
+        clock: Clock | None = None,
+    ) -> None:
         self.name = loaded.config.name
         self.version = loaded.folder.model_version
         self.config = loaded.config
         self.labels = loaded.labels
         self.statistics = Statistics()
-        self._session = loaded.session
-        self._output_names = [output.name for output in loaded.config.outputs]
         self._explainer: Explainer | None = None
         self._no_explainer: RequestError = ModelUnavailableError(
             f"what explains model {self.name!r} version {self.version} is being loaded"
@@ -143,7 +150,15 @@ class Model:
         instances = loaded.config.instance_count or settings.concurrent_batches
         if self._runs_on_event_loop:
             instances = 1
-        self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"session-{self.name}")
+        self._workers = Workers(instances, name=f"session-{self.name}")
+        self._session = WatchedSession(
+            loaded,
+            workers=self._workers,
+            count_fault=self.statistics.record_fault,
+            on_change=lambda: on_change(self),
+            clock=clock,
+        )
+        self._guard = self._session.guard
         batching = loaded.config.dynamic_batching or DynamicBatching()
         joins = loaded.config.dynamic_batching is not None
         self._batcher: Batcher[InferCall, dict[str, Array]] = Batcher(
@@ -158,12 +173,14 @@ class Model:
             default_priority_level=batching.default_priority_level,
             preserve_ordering=batching.preserve_ordering,
             instances=instances,
+            clock=clock,
         )
 
     async def infer(self, call: InferCall) -> Outcome[dict[str, Array]]:
         """Answers one request with every output of the model by name, and what it took."""
         start = time.perf_counter_ns()
         try:
+            self._guard.check()
             outcome = await self._batcher.submit(
                 call,
                 rows=call.rows,
@@ -184,6 +201,26 @@ class Model:
     def queue_size(self) -> int:
         """How many requests wait now."""
         return self._batcher.queue_size
+
+    @property
+    def circuit(self) -> CircuitState:
+        """Closed while it answers; otherwise it is not ready, and `unready_reason` says why."""
+        return self._guard.state
+
+    @property
+    def unready_reason(self) -> str:
+        """Why its session is not asked anything now; empty while it is."""
+        return self._guard.reason
+
+    @property
+    def explain_faults(self) -> int:
+        """How often what explains has failed, or its thread died."""
+        return 0 if self._explainer is None else self._explainer.faults.total()
+
+    @property
+    def rebuilds(self) -> int:
+        """How often its session was made anew."""
+        return self._guard.rebuilds
 
     @property
     def explainer(self) -> "Explainer":
@@ -218,16 +255,24 @@ class Model:
     def close(self) -> None:
         """Lets go of the threads; what they are in the middle of is not waited for."""
         self._is_closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._guard.close()
+        self._workers.close()
         if self._explainer is not None:
             self._explainer.close()
 
     async def _execute(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
-        if self._runs_on_event_loop:
-            results, times = self._run(batch)
-        else:
-            loop = asyncio.get_running_loop()
-            results, times = await loop.run_in_executor(self._threads, self._run, batch)
+        self._guard.check()  # what waited while the circuit opened
+        rebuilds = self._guard.rebuilds
+        try:
+            if self._runs_on_event_loop:
+                results, times = self._run(batch)
+            else:
+                results, times = await self._workers.run(self._run, batch)
+        except Exception as error:
+            told = await self._guard.judge(error, rebuilds=rebuilds)
+            if told is error:
+                raise
+            raise told from error
         rows = sum(call.rows for call in batch)
         self.statistics.record_batch(times, rows=rows, requests=len(batch))
         return results
@@ -236,7 +281,7 @@ class Model:
         start = time.perf_counter_ns()
         inputs = concatenate([call.inputs for call in batch]) if len(batch) > 1 else batch[0].inputs
         begin = time.perf_counter_ns()
-        outputs = self._session.run(inputs, self._output_names)
+        outputs = self._session.run(inputs)
         end = time.perf_counter_ns()
         if self.config.max_batch_size:
             results = split(outputs, [call.rows for call in batch])
@@ -250,6 +295,8 @@ def _failure_reason(error: BaseException) -> str:
     """Triton's word for why a request got no answer."""
     if isinstance(error, asyncio.CancelledError):
         return "CANCELED"
+    if isinstance(error, FaultError):
+        return "BACKEND"
     if isinstance(error, UnavailableError | ResourceExhaustedError | DeadlineExceededError):
         return "REJECTED"
     return "BACKEND" if isinstance(error, Exception) else "OTHER"
@@ -295,26 +342,32 @@ def _class_count(output: TensorConfig) -> int:
     return output.shape[1] if len(output.shape) == 4 else output.shape[-1]
 
 
-def _warm_up(session: Session, config: ModelConfig) -> bool:
-    """Runs zeros through the graph; says whether its largest batch is fit for the event loop.
+def _warm_up(session: Session, config: ModelConfig) -> tuple[Mapping[str, Array] | None, bool]:
+    """Runs zeros through the graph.
+
+    Returns:
+        One row of zeros if it can be run, and whether the largest batch is fit for the event loop.
 
     Raises:
         RepositoryError: a graph of measured values fails on zeros, though its sizes are known.
     """
     names = [output.name for output in config.outputs]
     largest = max(1, config.max_batch_size)
+    one: Mapping[str, Array] | None = None
     try:
-        session.run(_zeros(config.inputs, 1), names)
+        row = _zeros(config.inputs, 1)
+        session.run(row, names)
+        one = row
         for rows in (1, largest):
             if _fastest_ns(session, _zeros(config.inputs, rows), names) > _EVENT_LOOP_NS:
-                return False
+                return one, False
     except Exception as error:
         if _is_wholly_known(config) and _takes_measured_values(config):
             raise RepositoryError(f"the graph fails on zeros: {error}") from error
         # What was made up may be at fault (a size, a divisor, a text), so nothing is known.
         _logger.info("model %s could not be warmed up: %s", config.name, error)
-        return False
-    return _is_wholly_known(config)
+        return one, False
+    return one, _is_wholly_known(config)
 
 
 def _fastest_ns(session: Session, inputs: Mapping[str, Array], names: Sequence[str]) -> int:

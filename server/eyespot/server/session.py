@@ -8,14 +8,16 @@ the event loop, the other models and the gradients need.
 import ctypes
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.server.arena import Arena
 from eyespot.server.errors import (
     DeviceUnavailableError,
     InvalidArgumentError,
@@ -80,15 +82,21 @@ class SessionSettings:
 
 
 class Session:
-    """A loaded graph on one execution provider."""
+    """A loaded graph on one execution provider.
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    Args:
+        open_runtime: Makes the runtime's session, now and whenever it is made anew.
+    """
+
+    def __init__(self, open_runtime: Callable[[], Any]) -> None:
+        self._open_runtime = open_runtime
+        self._session = session = open_runtime()
         self._run = session.run
         self.inputs = tuple(_graph_tensor(node) for node in session.get_inputs())
         self.outputs = tuple(_graph_tensor(node) for node in session.get_outputs())
         self._bf16_inputs = _names_of_bf16(self.inputs)
         self._has_bf16 = bool(self._bf16_inputs or _names_of_bf16(self.outputs))
+        self._arena: Arena | None = None  # where it needs to be kept small
 
     @classmethod
     def open(cls, path: Path, settings: SessionSettings | None = None) -> Self:
@@ -101,25 +109,21 @@ class Session:
             DeviceUnavailableError: the provider of the device cannot be used.
         """
         settings = settings or SessionSettings()
-        runtime = _import_runtime()
-        provider = _PROVIDERS[settings.device]
-        provider_options = dict(_PROVIDER_OPTIONS[settings.device])
-        if settings.device == "cuda":
-            provider_options["device_id"] = str(settings.device_id)
-        try:
-            session = runtime.InferenceSession(
-                str(path), _options(runtime, settings), providers=[(provider, provider_options)]
-            )
-        except Exception as error:  # the runtime's errors have no class of their own in common
-            raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
-        session.disable_fallback()
-        # A provider whose libraries are missing is left out by the runtime with a mere warning.
-        if session.get_providers()[0] != provider:
-            raise DeviceUnavailableError(
-                f"{provider} could not be started, only {', '.join(session.get_providers())}: "
-                "see that the CUDA libraries and a device are there"
-            )
-        return cls(session)
+        session = cls(partial(_open, path, settings))
+        if any(-1 in tensor.shape[1:] for tensor in session.inputs):
+            if settings.enable_mem_pattern:  # one would be kept for each size that ever comes
+                session = cls(partial(_open, path, replace(settings, enable_mem_pattern=False)))
+            session._arena = _arena(settings)
+        return session
+
+    def reopen(self) -> None:
+        """Makes the runtime's session anew; runs that are under way end with the old one.
+
+        Raises:
+            RepositoryError, DeviceUnavailableError: as `open`; then the old one stays.
+        """
+        session = self._open_runtime()
+        self._session, self._run = session, session.run
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Runs the graph once; blocks until the outputs are there.
@@ -132,6 +136,8 @@ class Session:
         try:
             if self._has_bf16:
                 return self._run_bf16(inputs, outputs)
+            if self._arena is not None and (options := self._arena.options_for(inputs)) is not None:
+                return dict(zip(outputs, self._run(outputs, inputs, options), strict=True))
             return dict(zip(outputs, self._run(outputs, inputs), strict=True))
         except Exception as error:
             if type(error).__name__ == "InvalidArgument":
@@ -166,6 +172,28 @@ def check_device(device: str) -> None:
         )
 
 
+def _open(path: Path, settings: SessionSettings) -> Any:
+    runtime = _import_runtime()
+    provider = _PROVIDERS[settings.device]
+    provider_options = dict(_PROVIDER_OPTIONS[settings.device])
+    if settings.device == "cuda":
+        provider_options["device_id"] = str(settings.device_id)
+    try:
+        session = runtime.InferenceSession(
+            str(path), _options(runtime, settings), providers=[(provider, provider_options)]
+        )
+    except Exception as error:  # the runtime's errors have no class of their own in common
+        raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
+    session.disable_fallback()
+    # A provider whose libraries are missing is left out by the runtime with a mere warning.
+    if session.get_providers()[0] != provider:
+        raise DeviceUnavailableError(
+            f"{provider} could not be started, only {', '.join(session.get_providers())}: "
+            "see that the CUDA libraries and a device are there"
+        )
+    return session
+
+
 def _options(runtime: Any, settings: SessionSettings) -> Any:
     levels, modes = runtime.GraphOptimizationLevel, runtime.ExecutionMode
     options = runtime.SessionOptions()
@@ -183,6 +211,15 @@ def _options(runtime: Any, settings: SessionSettings) -> Any:
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _arena(settings: SessionSettings) -> Arena | None:
+    if settings.device == "cpu" and not settings.enable_cpu_mem_arena:
+        return None
+    shrinking = _import_runtime().RunOptions()
+    device = "cpu:0" if settings.device == "cpu" else f"gpu:{settings.device_id}"
+    shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", device)
+    return Arena(shrinking)
 
 
 def _import_runtime() -> Any:

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+# Of what runs the requests: a run that failed on good inputs, a thread that died, and memory
+# that did not suffice for a batch.
+FAULTS = ("run", "thread", "memory")
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 # The fields of Statistics that are histograms, and what they tell.
 HISTOGRAMS = {
@@ -115,7 +118,7 @@ class Statistics:
     """Everything that is counted for one model version.
 
     `failures` are counted by Triton's reasons: REJECTED before they ran, CANCELED by their
-    caller, BACKEND for the session's errors, OTHER.
+    caller, BACKEND for the session's errors, OTHER. `faults` are those that are no request's.
     """
 
     inference_count: int = 0
@@ -127,6 +130,7 @@ class Statistics:
     requests: BatchDurations = field(default_factory=BatchDurations)
     batches: dict[int, BatchDurations] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURE_REASONS, 0))
+    faults: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAULTS, 0))
     request_seconds: Histogram = field(default_factory=_seconds)
     queue_seconds: Histogram = field(default_factory=_seconds)
     compute_seconds: Histogram = field(default_factory=_seconds)
@@ -157,6 +161,10 @@ class Statistics:
         """Counts one admitted or refused request that got no answer."""
         self.fail.add(ns)
         self.failures[reason] += 1
+
+    def record_fault(self, kind: str) -> None:
+        """Counts one fault of what runs the requests."""
+        self.faults[kind] += 1
 
     @contextmanager
     def explaining(self) -> Iterator[None]:

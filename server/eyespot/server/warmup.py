@@ -25,13 +25,19 @@ _SEED = 0
 _logger = logging.getLogger(__name__)
 
 
-def run_warmups(session: Session, config: ModelConfig, folder: VersionFolder) -> None:
+def run_warmups(
+    session: Session, config: ModelConfig, folder: VersionFolder
+) -> Mapping[str, Array] | None:
     """Runs every warm-up of a model; blocks.
+
+    Returns:
+        The inputs of the first one; None without any.
 
     Raises:
         RepositoryError: one does not fit the model, or fails.
     """
     outputs = [output.name for output in config.outputs]
+    first = None
     for warmup in folder.config_file.message.model_warmup:
         if not warmup.batch_size:  # Triton passes it by, too
             _logger.warning(
@@ -44,11 +50,13 @@ def run_warmups(session: Session, config: ModelConfig, folder: VersionFolder) ->
             inputs = _inputs_of(warmup, config, folder.folder.parent / _FOLDER)
             for _ in range(max(1, warmup.count)):
                 session.run(inputs, outputs)
+            first = inputs if first is None else first
         except (RepositoryError, InvalidArgumentError) as error:
             raise RepositoryError(f"the warm-up {warmup.name!r} fails: {error}") from error
         except Exception as error:  # the runtime's errors have no class of their own in common
             told = " ".join(str(error).split())
             raise RepositoryError(f"the warm-up {warmup.name!r} fails: {told}") from error
+    return first
 
 
 def _inputs_of(

@@ -8,7 +8,7 @@ from eyespot.server.explainer.methods import (
     MethodStatus,
     methods_without_explainer,
 )
-from eyespot.server.explainer.original import load_original, verify_original
+from eyespot.server.explainer.original import load_original, sample_rows, verify_original
 
 __all__ = [
     "Backend",
@@ -21,5 +21,6 @@ __all__ = [
     "Targets",
     "load_original",
     "methods_without_explainer",
+    "sample_rows",
     "verify_original",
 ]

@@ -7,11 +7,13 @@ still waits for the answer.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyespot.saliency import (
     TOP_CLASS,
@@ -43,12 +45,14 @@ from eyespot.server.explainer.call import (
     join_jobs,
 )
 from eyespot.server.explainer.company import Companies, Member, take_step
+from eyespot.server.explainer.guarded_backend import GuardedBackend
 from eyespot.server.explainer.methods import (
     LayerStatus,
     MethodStatus,
     list_layers,
     list_methods,
 )
+from eyespot.server.workers import Workers
 
 # Calls of many steps that are under way; more wait.
 _STEPWISE_AT_ONCE = 16
@@ -66,6 +70,8 @@ class Explainer:
         max_queue_size: most calls that wait; more are refused.
         max_batch_size: most rows of calls of one step that are computed together; larger
             ones go in parts. A step has as many rows as the backend finds best.
+        good_row: (1, ...), which the backend is known to take.
+        reload: Loads the backend anew; blocks.
         clock: the event loop's unless given.
     """
 
@@ -79,15 +85,26 @@ class Explainer:
         row_shape: tuple[int, ...] | None = None,
         max_queue_size: int = 64,
         max_batch_size: int = 8,
+        good_row: NDArray[np.generic] | None = None,
+        reload: Callable[[], Backend] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._backend = backend
         self._scorer = scorer
         self._no_backend = no_backend
         self._row_shape = row_shape
         self._max_batch_size = max_batch_size
         self._clock = clock
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"explain-{name}")
+        self.faults: Counter[str] = Counter()
+        self._workers = Workers(1, name=f"explain-{name}")
+        self._guarded = GuardedBackend(
+            backend,
+            what=f"the original of model {name!r}",
+            good_row=good_row,
+            reload=reload,
+            workers=self._workers,
+            count_fault=lambda kind: self.faults.update((kind,)),
+            clock=clock,
+        )
         self._companies = Companies(self._take_step, self._is_wanted)
         self._quick = Batcher[Job, Explained](
             self._execute,
@@ -111,27 +128,28 @@ class Explainer:
     @property
     def backend(self) -> str:
         """What computes, such as "torch"."""
-        computing = self._backend or self._scorer
+        computing = self._guarded.backend or self._scorer
         return "" if computing is None else computing.name
 
     @property
     def channel_axis(self) -> int | None:
         """Of the input, counted with the rows' axis."""
-        computing = self._backend or self._scorer
+        computing = self._guarded.backend or self._scorer
         return None if computing is None else computing.channel_axis
 
     def methods(self) -> tuple[MethodStatus, ...]:
         """Every method, and whether it works for this model version."""
+        unusable = self._guarded.guard.reason
         return list_methods(
-            self._backend,
+            None if unusable else self._guarded.backend,
             self._scorer,
             row_shape=self._row_shape,
-            no_backend=str(self._no_backend),
+            no_backend=unusable or str(self._no_backend),
         )
 
     def layers(self) -> Sequence[LayerStatus]:
         """The layers that a method may be asked about."""
-        return list_layers(self._backend)
+        return list_layers(self._guarded.backend)
 
     def check_method(self, name: str) -> None:
         """Check that a method works for this model version, whatever is asked of it.
@@ -139,6 +157,7 @@ class Explainer:
         Raises:
             InvalidArgumentError: there is no such method.
             NotExplainableError, ExplainUnavailableError: it does not work, and why.
+            CircuitOpenError: it does not now.
         """
         try:
             method = find_method(name)
@@ -155,7 +174,8 @@ class Explainer:
             InvalidArgumentError: method, parameter, score, target, reduction or values are
                 impossible.
             NotExplainableError: the network does not allow the method.
-            ResourceExhaustedError: one row takes more memory than is allowed.
+            ResourceExhaustedError: one row takes more memory than is allowed, or than there is.
+            FaultError, CircuitOpenError: what computes has failed, and may be well again later.
             QueueFullError, DeadlineExceededError, DrainingError: as the batcher.
         """
         return await self._answer(self._check(call))
@@ -195,7 +215,8 @@ class Explainer:
     def close(self) -> None:
         """Let go of the thread; what runs ends with the step that it is in."""
         self._companies.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._guarded.guard.close()
+        self._workers.close()
 
     def _check(self, call: ExplainCall) -> Job:
         rows = len(call.inputs)
@@ -230,7 +251,10 @@ class Explainer:
 
     def _computing(self, method: Method) -> Backend | Scorer:
         """What computes for a method: the session where no gradients are needed."""
-        computing = self._backend if method.needs_gradients else self._scorer or self._backend
+        backend = self._guarded.backend
+        computing = backend if method.needs_gradients else self._scorer or backend
+        if backend is not None and computing is backend:
+            self._guarded.guard.check()
         if computing is None:
             assert self._no_backend is not None
             # A new one each time: an exception that is raised again grows its trace.
@@ -264,10 +288,10 @@ class Explainer:
 
     async def _execute(self, jobs: Sequence[Job]) -> Sequence[Explained]:
         """Explain calls of one key at one go."""
-        computing = self._computing(jobs[0].method)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, join_jobs(jobs).explain, computing
-        )
+        batch = join_jobs(jobs)
+        explained = await self._guarded.run(batch.explain, self._computing(jobs[0].method))
+        self._guarded.note_good(batch.inputs)
+        return explained
 
     async def _refine(self, jobs: Sequence[Job]) -> Sequence[Explained]:
         """Explain a call in steps, which it shares with those of its key."""
@@ -276,9 +300,11 @@ class Explainer:
 
     async def _take_step(self, members: Sequence[Member]) -> None:
         computing = self._computing(members[0].job.method)
-        await asyncio.get_running_loop().run_in_executor(
-            self._threads, take_step, members, computing
-        )
+        ticket = self._guarded.ticket(computing)
+        await self._guarded.run(partial(take_step, members), computing)
+        for member in members:
+            if member.error is not None:
+                member.error = await self._guarded.judge(member.error, ticket)
 
     def _is_wanted(self, job: Job) -> bool:
         if job.caller.is_gone or job.deadline is None:

@@ -72,7 +72,7 @@ def verify_original(
     """
     parity = manifest.parity
     atol, rtol = (parity.atol, parity.rtol) if parity else (_ATOL, _RTOL)
-    x = _random_input(manifest.inputs[0])
+    x = sample_rows(manifest.inputs[0])
     expected, served = original.scores(x), np.asarray(logits_of(x), np.float32)
     name = f"model {manifest.model_name!r} version {manifest.model_version}"
     if served.shape != expected.shape:
@@ -91,8 +91,8 @@ def verify_original(
         )
 
 
-def _random_input(spec: TensorSpec) -> Array:
-    """The same two rows of noise at every start."""
+def sample_rows(spec: TensorSpec) -> Array:
+    """Two rows of noise that an input takes, the same at every start."""
     sizes = [size if isinstance(size, int) and size > 0 else _VERIFY_SIZE for size in spec.shape]
     random = np.random.default_rng(_VERIFY_SEED)
     shape = (_VERIFY_ROWS, *sizes[1:])
