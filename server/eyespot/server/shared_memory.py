@@ -82,7 +82,7 @@ class SharedMemory:
                 f"shared memory region '{region.name}' is registered already; unregister it first"
             )
         key = region.key.removeprefix("/")
-        if not key or key != Path(key).name or key in (".", ".."):
+        if not key or key != Path(key).name or key in (".", "..") or "\0" in key:
             raise InvalidArgumentError(f"{region.key!r} is no key of a shared memory object")
         if not key.startswith(self._prefix):
             raise InvalidArgumentError(
