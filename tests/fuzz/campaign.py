@@ -16,7 +16,7 @@ from tests.fuzz.targets import TARGETS, draw_input
 
 _INPUTS_BETWEEN_CANARIES = 50
 _MOST_MIB = 512  # that one input may take, given back or not
-_SLOW_SECONDS = 5.0
+_SLOW_SECONDS = 5.0  # of a processor
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Finding:
 
     target: str
     where: str
-    told: str
+    told: str = field(compare=False)
     path: Path
 
 
@@ -77,7 +77,7 @@ async def fuzz(
     yield tally
 
 
-async def replay(path: Path) -> str:
+async def replay(path: Path, *, with_original: bool = True) -> str:
     """Gives an input that was written down to a new server; says what comes of it.
 
     Raises:
@@ -85,19 +85,19 @@ async def replay(path: Path) -> str:
     """
     target, parts = read_finding(path)
     with TemporaryDirectory(prefix="eyespot-fuzz-") as folder:
-        async with serving(Path(folder), with_original=True) as served:
+        async with serving(Path(folder), with_original=with_original) as served:
             return await _run(served, target, parts, ask_too=True)
 
 
 async def _run(served: Served, target: Target, parts: Parts, *, ask_too: bool) -> str:
-    begin, before = time.monotonic(), _peak_mib()
+    begin, before = time.process_time(), _peak_mib()
     outcome = await target.run(served, parts)
     if ask_too:
         await served.ask_canary()
     if _peak_mib() - before > _MOST_MIB:
         raise FaultError(f"it takes {_peak_mib() - before:.0f} MiB of memory")
-    if time.monotonic() - begin > _SLOW_SECONDS:
-        raise FaultError(f"it takes more than {_SLOW_SECONDS:g} seconds")
+    if time.process_time() - begin > _SLOW_SECONDS:
+        raise FaultError(f"it takes more than {_SLOW_SECONDS:g} seconds of a processor")
     return outcome
 
 

@@ -48,11 +48,11 @@ def _somewhere_in(message: Message, draw: random.Random) -> Message:
 
 
 def _mutate_once(message: Message, draw: random.Random, words: Sequence[str]) -> None:
-    fields = message.DESCRIPTOR.fields
+    fields = list(message.DESCRIPTOR.fields)
     if not fields:
         return
     filled = [field for field, _ in message.ListFields()]
-    field = draw.choice(filled if filled and draw.random() < 0.7 else fields)
+    field: FieldDescriptor = draw.choice(filled if filled and draw.random() < 0.7 else fields)
     if draw.random() < 0.1:
         message.ClearField(field.name)
     elif _is_map(field):
@@ -88,7 +88,8 @@ def _mutate_list(
 def _mutate_map(
     entries: Any, field: FieldDescriptor, draw: random.Random, words: Sequence[str]
 ) -> None:
-    key_field, value_field = (field.message_type.fields_by_name[n] for n in ("key", "value"))
+    entry: Any = field.message_type
+    key_field, value_field = (entry.fields_by_name[name] for name in ("key", "value"))
     keys = sorted(entries)
     key = draw.choice(keys) if keys and draw.random() < 0.5 else _value(key_field, "", draw, words)
     if key in entries and draw.random() < 0.2:
@@ -101,8 +102,9 @@ def _mutate_map(
 
 def _value(field: FieldDescriptor, now: Any, draw: random.Random, words: Sequence[str]) -> Any:
     kind = _KINDS[field.type]
-    if kind == "TYPE_ENUM" and field.enum_type.is_closed:
-        return draw.choice(sorted(field.enum_type.values_by_number))
+    enum = field.enum_type
+    if enum is not None and enum.is_closed:
+        return draw.choice(sorted(enum.values_by_number))
     if kind in _BITS:
         bits, is_signed = _BITS[kind]
         number = draw.choice((*NUMBERS, draw.randint(-4, 40), (now or 0) + 1, (now or 0) - 1))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,12 +21,13 @@ from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1.services import INFERENCE_SERVICE
 from eyespot.v1.tensors import encode
 
-REGION, REGION_KEY, REGION_BYTES = "region", "eyespot-fuzz", 4096
+# Inputs name this object of shared memory; each process has one of its own, whose name is as long.
+REGION, REGION_KEY, REGION_BYTES = "region", "eyespot-fuzz-key", 4096
+_OBJECT = Path("/dev/shm") / f"eyespot-{os.getpid():08}"
 _DEADLINE_SECONDS = 2.0
 _OURS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 # Said by gRPC's client to itself where it is refused before it has sent all of a stream.
 _CLIENTS_OWN = "Internal error from Core"
-_OBJECT = Path("/dev/shm") / REGION_KEY
 
 
 class Served:
@@ -84,7 +86,7 @@ class Served:
         request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
         request.raw_input_contents.append(encode(np.float32([[1, 2, 3, 4]]), "FP32"))
         method = f"/{INFERENCE_SERVICE}/ModelInfer"
-        (raw,) = await self._answer(method, [request.SerializeToString()])
+        raw = await self._ask(method, request.SerializeToString())
         answered = pb.ModelInferResponse.FromString(raw).raw_output_contents
         if list(answered) != [encode(np.float32([[3, 5, 7, 9]]), "FP32")]:
             raise FaultError("a sound request was answered wrongly afterwards")
@@ -94,11 +96,19 @@ class Served:
         """Other inputs register regions, and forget them."""
         _OBJECT.write_bytes(bytes(REGION_BYTES))
         region = pb.SystemSharedMemoryRegisterRequest(
-            name=REGION, key=REGION_KEY, byte_size=REGION_BYTES
+            name=REGION, key=_OBJECT.name, byte_size=REGION_BYTES
         )
         service = f"/{INFERENCE_SERVICE}/SystemSharedMemory"
-        await self._answer(service + "Unregister", [b""])
-        await self._answer(service + "Register", [region.SerializeToString()])
+        await self._ask(service + "Unregister", b"")
+        await self._ask(service + "Register", region.SerializeToString())
+
+    async def _ask(self, path: str, message: bytes) -> bytes:
+        try:
+            (raw,) = await self._answer(path, [message])
+        except _AbortedError as aborted:
+            told = f"a sound request was refused afterwards: {aborted.code.name}"
+            raise FaultError(told, cause=self._faults.take()) from aborted
+        return raw
 
     async def _answer(self, path: str, messages: Sequence[bytes]) -> list[bytes]:
         details = SimpleNamespace(method=path, invocation_metadata=())
@@ -107,7 +117,10 @@ class Served:
         if handler is None:
             raise _AbortedError(grpc.StatusCode.UNIMPLEMENTED, "")
         context = _Context()
-        requests = [handler.request_deserializer(raw) for raw in messages]
+        requests = [
+            handler.request_deserializer(raw.replace(REGION_KEY.encode(), _OBJECT.name.encode()))
+            for raw in messages
+        ]
         if handler.unary_unary is not None:
             answers = [await handler.unary_unary(requests[0], context)]
         elif handler.unary_stream is not None:
@@ -143,7 +156,7 @@ async def serving(folder: Path, *, with_original: bool) -> AsyncIterator[Served]
         load_model="*",
         load_files=True,
         shared_memory=True,
-        shared_memory_prefix=REGION_KEY,
+        shared_memory_prefix="eyespot-",
         explain_memory_mib=64,
     )
     server = Server(config)

@@ -24,7 +24,7 @@ def draw(samples: Sequence[Sample], before: Sample, path: Path, *, title: str) -
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     minutes = [each.minutes for each in samples]
-    rows = {
+    rows: dict[str, list[float]] = {
         "resident memory, MiB": [each.memory_mib for each in samples],
         "file descriptors": [each.descriptors for each in samples],
         "threads": [each.threads for each in samples],
