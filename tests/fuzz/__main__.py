@@ -11,13 +11,14 @@ import secrets
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.fuzz.campaign import Tally, replay
 from tests.fuzz.fault import FaultError
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.worker import Campaign, Worker
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _TOLD_EVERY_SECONDS = 0.5, 30
 
 
 def main() -> int:
@@ -37,13 +38,15 @@ def _run(options: argparse.Namespace) -> int:
     begin, told = time.monotonic(), time.monotonic()
     tally = Tally()
     campaign = Campaign(options.seed, options.inputs, options.jobs, options.failures)
-    running = [Worker(first, campaign, tally) for first in range(options.jobs)]
-    while running:
-        time.sleep(_LOOK_SECONDS)
-        running = [worker for worker in running if not worker.look()]
-        if running and time.monotonic() - told > 10:
-            told = time.monotonic()
-            print(f"  {min(worker.at for worker in running)} of {options.inputs}", flush=True)
+    with TemporaryDirectory(prefix="eyespot-fuzz-") as folder:
+        os.environ["TMPDIR"] = folder  # of the workers: what is killed leaves its files here
+        running = [Worker(first, campaign, tally) for first in range(options.jobs)]
+        while running:
+            time.sleep(_LOOK_SECONDS)
+            running = [worker for worker in running if not worker.look()]
+            if running and time.monotonic() - told > _TOLD_EVERY_SECONDS:
+                told = time.monotonic()
+                print(f"  {min(worker.at for worker in running)} of {options.inputs}", flush=True)
     _show(tally)
     print(f"{tally.outcomes.total()} inputs in {time.monotonic() - begin:.0f} s; ", end="")
     print(f"{len(tally.findings)} faults" if tally.findings else "no fault")

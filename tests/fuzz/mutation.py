@@ -71,7 +71,15 @@ def _other_value(value: Any, draw: random.Random) -> Any:
     nested: list[Any] = [value]
     for _ in range(draw.choice((1, 3, 200))):
         nested = [nested]
-    others: tuple[Any, ...] = (None, True, {}, [], draw.choice(NUMBERS), draw.choice(FLOATS), draw.choice(TEXTS))
+    others: tuple[Any, ...] = (
+        None,
+        True,
+        {},
+        [],
+        draw.choice(NUMBERS),
+        draw.choice(FLOATS),
+        draw.choice(TEXTS),
+    )
     return draw.choice((*others, nested, {"a": value}, str(value)))
 
 

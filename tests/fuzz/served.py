@@ -23,11 +23,19 @@ from eyespot.v1.tensors import encode
 
 # Inputs name this object of shared memory; each process has one of its own, whose name is as long.
 REGION, REGION_KEY, REGION_BYTES = "region", "eyespot-fuzz-key", 4096
-_OBJECT = Path("/dev/shm") / f"eyespot-{os.getpid():08}"
+_OBJECTS = Path("/dev/shm")
 _DEADLINE_SECONDS = 2.0
 _OURS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 # Said by gRPC's client to itself where it is refused before it has sent all of a stream.
 _CLIENTS_OWN = "Internal error from Core"
+
+
+def region_object(pid: int) -> Path:
+    """The object of shared memory of a process that fuzzes."""
+    return _OBJECTS / f"eyespot-{pid:08}"
+
+
+_OBJECT = region_object(os.getpid())
 
 
 class Served:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.fuzz.campaign import Tally, fuzz, write_finding
 from tests.fuzz.fault import FaultError
+from tests.fuzz.served import region_object
 from tests.fuzz.targets import draw_input
 
 _HANG_SECONDS = 300  # busy machines are twenty times slower than idle ones
@@ -71,6 +72,8 @@ class Worker:
         return max(0, self._at.value)
 
     def _go_on_behind(self, told: str) -> bool:
+        assert self._process is not None
+        region_object(self._process.pid or 0).unlink(missing_ok=True)
         number = self._at.value
         if number < 0:
             raise SystemExit(f"a server could not be started: {told}")

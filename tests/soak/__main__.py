@@ -24,7 +24,7 @@ from tests.soak.verdict import Check, judge
 from benchmarks.processes import ServerProcess, running
 
 _WARM_UP = 0.15  # of the time
-_LEAST_WARM_UP_SECONDS, _REST_SECONDS = 3.0, 2.0
+_LEAST_WARM_UP_SECONDS, _REST_SECONDS, _MOST_RESTS = 3.0, 2.0, 10
 _SAMPLES = 400
 _LEAST_INTERVAL_SECONDS = 0.1
 _TOLD_EVERY_SECONDS = 60
@@ -100,8 +100,14 @@ def _load(soak: Soak, phase: str) -> Iterator[None]:
 
 
 def _at_rest(server: ServerProcess) -> Sample:
-    time.sleep(_REST_SECONDS)  # connections close, and what was taken out ends
-    return sample(server.pid, 0)
+    """What it holds once that changes no more: connections close, and what was taken out ends."""
+    last = sample(server.pid, 0)
+    for _ in range(_MOST_RESTS):
+        time.sleep(_REST_SECONDS)
+        before, last = last, sample(server.pid, 0)
+        if (before.descriptors, before.threads) == (last.descriptors, last.threads):
+            break
+    return last
 
 
 def _answers(soak: Soak) -> list[Check]:
