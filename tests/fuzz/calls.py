@@ -18,6 +18,7 @@ from eyespot.v1.services import EXPLAIN_SERVICE, INFERENCE_SERVICE
 from eyespot.v1.tensors import datatype_of, encode
 
 Call = tuple[str, Message]  # the name of a method, and its request
+Inference = tuple[str, pb.ModelInferRequest]
 
 _REGION, _OFFSET, _SIZE = (f"shared_memory_{it}" for it in ("region", "offset", "byte_size"))
 _METHODS = (
@@ -104,7 +105,7 @@ async def run_socket_call(served: Served, parts: Parts) -> str:
     key, _, value = parts.get("metadata", b"").decode().partition("\n")
     told = value.encode() if key.endswith("-bin") else value.encode("ascii", "ignore").decode()
     sendable = isinstance(told, bytes) or told.isprintable()
-    metadata = ((key, told),) if key and sendable else ()
+    metadata: tuple[tuple[str, str | bytes], ...] = ((key, told),) if key and sendable else ()
     return await served.call_by_socket(parts["method"].decode(), _messages(parts), metadata)
 
 
@@ -127,7 +128,7 @@ def _path(method: str) -> str:
     return f"/{EXPLAIN_SERVICE if explains else INFERENCE_SERVICE}/{method}"
 
 
-def _inference(model_name: str, array: np.ndarray) -> Call:
+def _inference(model_name: str, array: np.ndarray) -> Inference:
     datatype = datatype_of(array.dtype)
     request = pb.ModelInferRequest(model_name=model_name, id="7")
     request.inputs.add(name="x", datatype=datatype, shape=array.shape)
@@ -135,7 +136,7 @@ def _inference(model_name: str, array: np.ndarray) -> Call:
     return "ModelInfer", request
 
 
-def _typed_inference() -> Call:
+def _typed_inference() -> Inference:
     request = pb.ModelInferRequest(model_name=TYPED, model_version="1")
     request.inputs.add(name="x", datatype="INT16", shape=[1, 2]).contents.int_contents[:] = [3, 4]
     request.parameters["priority"].uint64_param = 1
@@ -143,7 +144,7 @@ def _typed_inference() -> Call:
     return "ModelInfer", request
 
 
-def _shared_inference() -> Call:
+def _shared_inference() -> Inference:
     request = pb.ModelInferRequest(model_name=ROWS)
     tensors = (
         request.inputs.add(name="x", datatype="FP32", shape=[1, 4]),
@@ -156,13 +157,13 @@ def _shared_inference() -> Call:
     return "ModelInfer", request
 
 
-def _classified_inference() -> Call:
+def _classified_inference() -> Inference:
     name, request = _inference(PICTURE, _picture())
     request.outputs.add(name="y").parameters["classification"].int64_param = 2
     return name, request
 
 
-def _explained_inference() -> Call:
+def _explained_inference() -> Inference:
     name, request = _inference(PICTURE, _picture())
     output = request.outputs.add(name="saliency")
     output.parameters["method"].string_param = "occlusion"
@@ -171,10 +172,10 @@ def _explained_inference() -> Call:
     return name, request
 
 
-_INFERENCES: tuple[Callable[[], Call], ...] = (
-    lambda: _inference(ROWS, np.float32([[1, 2, 3, 4], [5, 6, 7, 8]])),
+_INFERENCES: tuple[Callable[[], Inference], ...] = (
+    lambda: _inference(ROWS, np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)),
     lambda: _inference(TEXT, np.array([[b"ab", b""]], object)),
-    lambda: _inference(FREE, np.float32([[1, 2], [3, 4], [5, 6]])),
+    lambda: _inference(FREE, np.array([[1, 2], [3, 4], [5, 6]], np.float32)),
     _typed_inference,
     _shared_inference,
     _classified_inference,
@@ -209,7 +210,7 @@ _EXPLANATIONS: tuple[Callable[[random.Random], Call], ...] = (
 
 def _questions(draw: random.Random) -> list[Call]:
     named = {"name": ADMIN, "version": "1"}
-    region = {"name": "other", "key": REGION_KEY, "byte_size": 64}
+    region = pb.SystemSharedMemoryRegisterRequest(name="other", key=REGION_KEY, byte_size=64)
     return [
         ("RepositoryIndex", pb.RepositoryIndexRequest(ready=True)),
         ("RepositoryModelLoad", _load(draw)),
@@ -219,7 +220,7 @@ def _questions(draw: random.Random) -> list[Call]:
         ("ModelMetadata", pb.ModelMetadataRequest(**named)),
         ("ModelConfig", pb.ModelConfigRequest(**named)),
         ("ModelStatistics", pb.ModelStatisticsRequest(**named)),
-        ("SystemSharedMemoryRegister", pb.SystemSharedMemoryRegisterRequest(**region)),
+        ("SystemSharedMemoryRegister", region),
         ("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest(name="other")),
         ("SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name="other")),
         ("CudaSharedMemoryStatus", pb.CudaSharedMemoryStatusRequest()),

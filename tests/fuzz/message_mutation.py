@@ -48,11 +48,11 @@ def _somewhere_in(message: Message, draw: random.Random) -> Message:
 
 
 def _mutate_once(message: Message, draw: random.Random, words: Sequence[str]) -> None:
-    fields = list(message.DESCRIPTOR.fields)
+    fields: list[Any] = list(message.DESCRIPTOR.fields)
     if not fields:
         return
-    filled = [field for field, _ in message.ListFields()]
-    field: FieldDescriptor = draw.choice(filled if filled and draw.random() < 0.7 else fields)
+    filled: list[Any] = [field for field, _ in message.ListFields()]
+    field = draw.choice(filled if filled and draw.random() < 0.7 else fields)
     if draw.random() < 0.1:
         message.ClearField(field.name)
     elif _is_map(field):

@@ -39,7 +39,7 @@ from eyespot.v1.preprocessing import IMAGENET
 _NAME = "model"
 _GRAPH, _CONFIG, _MANIFEST = "1/model.onnx", "config.pbtxt", "1/manifest.json"
 _LABELS, _WARMUP, _WEIGHTS = "labels.txt", "warmup/row", "1/weights.bin"
-_ROW = np.float32([[1, 2, 3, 4]])
+_ROW = np.array([[1, 2, 3, 4]], np.float32)
 _WORDS = (
     *("x", "y", "labels.txt", "model.onnx", "onnxruntime", "onnxruntime_onnx", "row", "../row"),
     *("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena"),

@@ -66,14 +66,14 @@ class Served:
         return "OK"
 
     async def call_by_socket(
-        self, path: str, messages: Sequence[bytes], metadata: Sequence[tuple[str, str]]
+        self, path: str, messages: Sequence[bytes], metadata: Sequence[tuple[str, str | bytes]]
     ) -> str:
         """Makes a call through gRPC, bytes as they are; says its status.
 
         Raises:
             FaultError: The status is UNKNOWN or INTERNAL.
         """
-        ask = self._channel.stream_stream(path)
+        ask: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(path)
         try:
             async for _ in ask(iter(messages), metadata=metadata, timeout=_DEADLINE_SECONDS):
                 pass
@@ -92,11 +92,11 @@ class Served:
         """
         request = pb.ModelInferRequest(model_name=CANARY)
         request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-        request.raw_input_contents.append(encode(np.float32([[1, 2, 3, 4]]), "FP32"))
+        request.raw_input_contents.append(encode(np.array([[1, 2, 3, 4]], np.float32), "FP32"))
         method = f"/{INFERENCE_SERVICE}/ModelInfer"
         raw = await self._ask(method, request.SerializeToString())
         answered = pb.ModelInferResponse.FromString(raw).raw_output_contents
-        if list(answered) != [encode(np.float32([[3, 5, 7, 9]]), "FP32")]:
+        if list(answered) != [encode(np.array([[3, 5, 7, 9]], np.float32), "FP32")]:
             raise FaultError("a sound request was answered wrongly afterwards")
         await self._renew_region()
 

@@ -40,6 +40,7 @@ class Worker:
         self._context = multiprocessing.get_context("spawn")
         self._at: Any = self._context.RawValue("q", -1)
         self._process: BaseProcess | None = None
+        self._last, self._since = -1, 0.0
         self._start()
 
     def look(self) -> bool:
@@ -69,7 +70,7 @@ class Worker:
     @property
     def at(self) -> int:
         """The number of the input that is tried now."""
-        return max(0, self._at.value)
+        return max(0, int(self._at.value))
 
     def _go_on_behind(self, told: str) -> bool:
         assert self._process is not None

@@ -1,7 +1,7 @@
 """What each model must answer, and which versions may have answered."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 from tests.soak.models import COMING, PICTURE, ROWS, TEXT, WIDE, weights
 
 Array = NDArray[Any]
+
+
+_EXPECTED: dict[str, Callable[[str, Array], Array]] = {
+    ROWS: lambda version, x: 2 * x + np.float32(version),
+    COMING: lambda _, x: 2 * x + 1,
+    WIDE: lambda _, x: -x,
+    TEXT: lambda _, x: x,
+    PICTURE: lambda version, x: x.reshape(len(x), -1) @ weights(int(version)).T,
+}
 
 
 class WrongAnswerError(Exception):
@@ -67,13 +76,7 @@ def check_output(model: str, version: str, x: Array, y: Array) -> None:
     Raises:
         WrongAnswerError: They differ.
     """
-    expected = {
-        ROWS: lambda: 2 * x + np.float32(version),
-        COMING: lambda: 2 * x + 1,
-        WIDE: lambda: -x,
-        TEXT: lambda: x,
-        PICTURE: lambda: x.reshape(len(x), -1) @ weights(int(version)).T,
-    }[model]()
+    expected = _EXPECTED[model](version, x)
     if y.shape != expected.shape or not np.array_equal(y, expected):
         raise WrongAnswerError(
             f"{model} version {version} answered {_start(y)}, not {_start(expected)}"

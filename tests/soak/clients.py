@@ -82,7 +82,7 @@ class Client(threading.Thread):
             turn(self)
             self.soak.count(self._kind)
         except grpc.RpcError as error:
-            told = f"{error.code().name}: {error.details()}"  # type: ignore[attr-defined]
+            told = f"{error.code().name}: {error.details()}"
             self.soak.count("lost", f"{self.name}: {told}")
         except WrongAnswerError as error:
             self.soak.count("wrong", f"{self.name}: {error}")
@@ -177,7 +177,7 @@ def cancel(client: Client) -> None:
     else:
         _, request = client.request(client.draw.choice((ROWS, PICTURE, WIDE)))
         call = client.inference.ModelInfer.future(request, timeout=_TIMEOUT_SECONDS)
-    time.sleep(client.draw.random() * 0.02)
+    time.sleep(client.draw.random() * 0.05)
     call.cancel()
 
 
@@ -201,7 +201,7 @@ def malformed(client: Client) -> None:
     try:
         client.inference.ModelInfer(request, timeout=_TIMEOUT_SECONDS)
     except grpc.RpcError as error:
-        if error.code() is expected:  # type: ignore[attr-defined]
+        if error.code() is expected:
             return
         raise
     raise WrongAnswerError(f"what cannot be answered was: {request.model_name}")
@@ -209,20 +209,19 @@ def malformed(client: Client) -> None:
 
 def load_and_unload(client: Client) -> None:
     """A model that comes and goes: asked while it is here, and refused while it is not."""
-    name = {"model_name": COMING}
     client.inference.RepositoryModelUnload(
-        pb.RepositoryModelUnloadRequest(**name), timeout=_TIMEOUT_SECONDS
+        pb.RepositoryModelUnloadRequest(model_name=COMING), timeout=_TIMEOUT_SECONDS
     )
     x, request = client.request(COMING)
     try:
         client.inference.ModelInfer(request, timeout=_TIMEOUT_SECONDS)
     except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.UNAVAILABLE:  # type: ignore[attr-defined]
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise
     else:
         raise WrongAnswerError("a model answered that had been unloaded")
     client.inference.RepositoryModelLoad(
-        pb.RepositoryModelLoadRequest(**name), timeout=_TIMEOUT_SECONDS
+        pb.RepositoryModelLoadRequest(model_name=COMING), timeout=_TIMEOUT_SECONDS
     )
     sent = time.monotonic()
     client.check(x, client.inference.ModelInfer(request, timeout=_TIMEOUT_SECONDS), sent=sent)
