@@ -5,10 +5,10 @@ A soak that does not see it is no soak.
 """
 
 import functools
-import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +17,7 @@ from eyespot.server.model import Model
 
 _BYTES_PER_REQUEST = 64 * 1024
 # Of descriptors and threads a process may have few.
-_REQUESTS_PER_LEAK = 50
-_MOST_LEAKS = 300
+_SECONDS_PER_LEAK = 0.5
 _kept: list[Any] = []
 
 
@@ -34,13 +33,14 @@ LEAKS: dict[str, Callable[[], Any]] = {
 
 
 def _let_in(kind: str) -> None:
-    infer, leak, counter = Model.infer, LEAKS[kind], itertools.count(1)
-    every, most = (1, None) if kind == "memory" else (_REQUESTS_PER_LEAK, _MOST_LEAKS)
+    infer, leak, last = Model.infer, LEAKS[kind], 0.0
+    pause = 0.0 if kind == "memory" else _SECONDS_PER_LEAK
 
     @functools.wraps(infer)
     async def infer_and_leak(self: Model, call: Any) -> Any:
-        number = next(counter)
-        if number % every == 0 and (most is None or number <= most * every):
+        nonlocal last
+        if time.monotonic() - last >= pause:
+            last = time.monotonic()
             leak()
         return await infer(self, call)
 
