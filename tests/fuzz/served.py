@@ -174,6 +174,7 @@ async def serving(folder: Path, *, with_original: bool) -> AsyncIterator[Served]
         async with grpc.aio.insecure_channel(server.address) as channel:
             served = Served(server, channel, scratch)
             with served._faults.listening():
+                await served.ask_canary()
                 yield served
     finally:
         await server.stop()

