@@ -2,7 +2,7 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo demo-transfer test test-all lint types layout check bench examples protos map lock setup clean
+.PHONY: demo demo-transfer test test-all lint types layout check bench soak fuzz examples protos map lock setup clean
 
 setup:
 	@.ci/setup
@@ -34,6 +34,12 @@ check: lint types layout test
 
 bench: setup ## ratios against ONNX Runtime in process and a bare gRPC server
 	$(python) -m benchmarks.serving
+
+soak: setup ## everything at once for MINUTES=10: no answer lost, nothing kept; LEAK=memory must fail
+	$(python) -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(LEAK),--leak $(LEAK))
+
+fuzz: setup ## INPUTS=100000 that nobody should send: no crash, no hang, no fault of ours
+	$(python) -m tests.fuzz --inputs $(or $(INPUTS),100000) $(if $(SEED),--seed $(SEED))
 
 examples: setup ## the example programs of Triton's client, unchanged: TRITON_EXAMPLES=their folder
 	$(python) -m tests.e2e.triton_examples $(or $(TRITON_EXAMPLES),$(error set TRITON_EXAMPLES to the folder of the programs))

@@ -60,6 +60,27 @@ def test_what_is_no_manifest_is_refused(tmp_path, text, message):
         read_manifest(path)
 
 
+WRONG_TYPES = {
+    "dynamic_axes": [{"name": "height", "minimum": "32", "example": 224}],
+    "symbols": [],
+    "inputs": [{"name": "image", "datatype": "UINT8", "shape": ["batch", 1.5]}],
+    "opset_version": True,
+    "parity": {"atol": 1e-6, "rtol": "0", "cases": []},
+    "channel_axis": "3",
+    "model_name": None,
+}
+
+
+@pytest.mark.parametrize("field", WRONG_TYPES)
+def test_a_field_of_another_type_is_named(tmp_path, field):
+    path = tmp_path / "manifest.json"
+    write_manifest(MANIFEST, path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: WRONG_TYPES[field]}))
+    inner = {"dynamic_axes": "minimum", "inputs": "shape", "parity": "rtol"}.get(field, field)
+    with pytest.raises(ManifestError, match=f"is not a manifest.*{inner} must be"):
+        read_manifest(path)
+
+
 def test_a_missing_manifest_is_refused(tmp_path):
     with pytest.raises(ManifestError, match="cannot be read"):
         read_manifest(tmp_path / "manifest.json")

@@ -1,5 +1,6 @@
 """Targets and choices from the wire, without a server."""
 
+import difflib
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,3 +94,36 @@ def test_a_parameter_without_a_value_and_an_unknown_encoding_are_invalid():
         read_call(request, model(), X, None)
     with pytest.raises(InvalidArgumentError, match="encoding 7 is unknown; expected raw, png"):
         read_encoding(request)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("double_param", float("nan")),
+        ("double_param", float("inf")),
+        ("double_param", 1.5),
+        ("bool_param", True),
+    ],
+)
+def test_a_target_of_the_output_saliency_is_an_index_or_a_label(field, value):
+    output = inference_pb2.ModelInferRequest.InferRequestedOutputTensor(name="saliency")
+    setattr(output.parameters["target"], field, value)
+    with pytest.raises(InvalidArgumentError, match="target is an index or a label"):
+        read_output(output, model(), X, None)
+
+
+def test_an_index_beyond_int64_is_out_of_range_though_the_number_of_classes_is_open():
+    output = inference_pb2.ModelInferRequest.InferRequestedOutputTensor(name="saliency")
+    output.parameters["target"].uint64_param = 2**63
+    with pytest.raises(InvalidArgumentError, match="out of range"):
+        read_output(output, model(-1, -1), X, None)
+
+
+def test_a_label_of_any_length_is_compared_in_short(monkeypatch):
+    lengths = []
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda word, *_, **__: lengths.append(len(word)) or []
+    )
+    with pytest.raises(InvalidArgumentError, match="has no label"):
+        read(pb.ExplainTarget(label="a" * 100_000))
+    assert lengths == [255]

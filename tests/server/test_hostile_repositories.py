@@ -24,6 +24,9 @@ BOMBS = {
         "instance_group {" * 20_000: "no ModelConfig",
         "parameters { key: 'a' value {" * 20_000: "no ModelConfig",
         "max_batch_size: " + "9" * 100_000: "no ModelConfig",
+        'input { name: "x" data_type: 4294967295 }': "no ModelConfig",
+        'default_model_filename: "a\\000b"': "must be a plain file name",
+        'output { name: "y" label_filename: "a\\000b" }': "leaves the model's folder",
         "input { dims: [" + "1," * 100_000 + "1] }": "",
     },
     "1/manifest.json": {

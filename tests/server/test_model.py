@@ -10,6 +10,7 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import RepositoryError
 from eyespot.server.model import InferCall, Model, load_version
 from eyespot.server.repository import scan
+from eyespot.server.session import Session
 
 
 def _load(repository, **settings):
@@ -35,6 +36,22 @@ def test_models_whose_cost_cannot_be_known_run_on_a_thread(repository, monkeypat
     repository.add("net", model, config="max_batch_size: 8")
     monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
     assert not _load(repository)[0].runs_on_event_loop
+
+
+def test_a_batch_that_takes_absurd_memory_is_not_tried(repository, monkeypatch):
+    tried = []
+    run = Session.run
+
+    def watched(session, inputs, outputs):
+        tried.append(len(inputs["x"]))
+        return run(session, inputs, outputs)
+
+    monkeypatch.setattr(Session, "run", watched)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
+    monkeypatch.setattr(model_module, "_MOST_WARM_UP_BYTES", 64)  # four rows
+    repository.add("net", config="max_batch_size: 5")
+    assert not _load(repository)[0].runs_on_event_loop
+    assert set(tried) == {1}
 
 
 def test_made_up_sizes_that_fail_do_not_condemn_a_model(repository):

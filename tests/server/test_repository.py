@@ -55,6 +55,8 @@ def _break_in_every_way(repository):
     _manifest(lost, **{"original.pt2": "0" * 64})
     outside = repository.add("outside", config="max_batch_size: 2")
     _manifest(outside, **{"../config.pbtxt": "0" * 64})
+    nul = repository.add("nul", config="max_batch_size: 2")
+    _manifest(nul, **{"a\0b": "0" * 64})
     bad_manifest = repository.add("bad_manifest", config="max_batch_size: 2")
     (bad_manifest / "manifest.json").write_text("{")
     no_config = repository.add("missing_config")
@@ -99,6 +101,7 @@ def _break_in_every_way(repository):
         "wrong_hash": "..., manifest.json says 000000000000...: it was changed",
         "lost_file": "original.pt2 cannot be read: No such file",
         "outside": "'../config.pbtxt', which leaves the model's folder",
+        "nul": r"'a\x00b', which leaves the model's folder",
         "bad_manifest": "manifest.json cannot be read",
         "missing_config": "config.pbtxt is missing",
         "no_labels": "labels.txt cannot be read",

@@ -63,7 +63,9 @@ def test_a_region_lies_within_its_object(memory, shm_object, offset, byte_size):
     assert memory.status() == []
 
 
-@pytest.mark.parametrize("key", ["", "/", "..", "../passwd", "/../etc/passwd", "a/b", "/absent"])
+@pytest.mark.parametrize(
+    "key", ["", "/", "..", "../passwd", "/../etc/passwd", "a/b", "/absent", "a\0b"]
+)
 def test_only_objects_can_be_opened(memory, key):
     with pytest.raises(InvalidArgumentError, match=r"key|Unable to open"):
         memory.register(Region("r", key, 0, 1))

@@ -100,6 +100,7 @@ def test_one_without_a_batch_size_is_left_out_and_told(repository, runs, caplog)
     ("more", "given", "why"),
     [
         ("batch_size: 9", ZEROS, "batch_size 9 is above 8"),
+        ("batch_size: 1 count: 10001", ZEROS, "count 10001 is above 10000"),
         ("batch_size: 1", "data_type: TYPE_FP32 dims: 5 zero_data: true", r"dims \[5\], not \[4\]"),
         ("batch_size: 1", "data_type: TYPE_INT8 dims: 4 zero_data: true", "is not of FP32"),
         ("batch_size: 1", "data_type: TYPE_FP32 dims: 4", "neither zero_data nor"),
@@ -124,6 +125,14 @@ def test_one_without_a_batch_size_is_left_out_and_told(repository, runs, caplog)
 def test_one_that_does_not_fit_says_why(repository, more, given, why):
     with pytest.raises(RepositoryError, match=f"the warm-up 'first' fails: .*{why}"):
         load(repository, WARMUP.format(more=more, input=given), files={"short": b"abc"})
+
+
+def test_one_that_takes_absurd_memory_is_refused(repository):
+    config = WARMUP.format(
+        more="batch_size: 8", input=f"data_type: TYPE_FP32 dims: {1 << 40} random_data: true"
+    )
+    with pytest.raises(RepositoryError, match=f"takes {8 << 42} bytes, at most"):
+        load(repository, config, model=identity(FLOAT, ["batch", "width"]))
 
 
 async def test_a_model_whose_warm_up_fails_is_unavailable(repository, serving):

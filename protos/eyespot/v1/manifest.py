@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eyespot.v1.bounded_text import read_bounded
+from eyespot.v1.field_types import check_field_types
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 CONFIG_FILE = "config.pbtxt"
@@ -224,7 +225,9 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         "library_versions": _texts(values["library_versions"]),
         "dynamic_axes": tuple(DynamicAxis(**axis) for axis in values.get("dynamic_axes", ())),
     }
-    return Manifest(**{**values, **read})
+    manifest = Manifest(**{**values, **read})
+    check_field_types(manifest)
+    return manifest
 
 
 def _specs(values: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

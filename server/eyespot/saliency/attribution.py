@@ -18,6 +18,7 @@ ParameterValue: TypeAlias = bool | int | float | str
 ParameterType = Literal["bool", "int64", "double", "string"]
 
 _INT64 = 2**63
+_LONGEST_COMPARED = 255  # comparing texts takes time by their length
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +241,7 @@ class Method:
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """The nearest of the known names, and all of them."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=1, cutoff=0.5)
     question = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"{question}expected one of {', '.join(known)}"
 

@@ -23,6 +23,8 @@ Array = NDArray[np.generic]
 
 DEFAULT_METHOD = "saliency"
 _SHOWN_LABELS = 5
+_MOST_CLASSES = 1 << 63  # an index is an int64
+_LONGEST_COMPARED = 255  # comparing texts takes time by their length
 _TOP_CLASS = -1  # as the saliency room has it
 _SCORES = {
     pb.SCORE_UNSPECIFIED: "logit",
@@ -89,7 +91,9 @@ def read_output(output: Any, model: Model, inputs: Array, deadline: float | None
     target = parameters.pop("target", None)
     targets = None
     if target is not None:
-        index = _index_of_label(target, model) if isinstance(target, str) else int(target)
+        index = _index_of_label(target, model) if isinstance(target, str) else target
+        if isinstance(index, bool | float):
+            raise InvalidArgumentError(f"target is an index or a label, found {index}")
         _check_index(index, model)
         targets = Targets(np.array([index], np.int64))
     return ExplainCall(
@@ -216,7 +220,7 @@ def _check_index(index: int, model: Model) -> None:
     # (B, K), (B, T, K) or (B, K, H, W)
     classes = shape[1] if len(shape) == 4 else shape[-1]
     # Where the graph leaves the number of classes open, the explainer knows it.
-    if index < 0 or 0 < classes <= index:
+    if not 0 <= index < (classes if classes > 0 else _MOST_CLASSES):
         expected = f"from 0 to {classes - 1}" if classes > 0 else "0 or more"
         raise InvalidArgumentError(
             f"target index {index} is out of range for model '{model.name}'; expected {expected}"
@@ -236,7 +240,7 @@ def _index_of_label(label: str, model: Model) -> int:
             f"{count} classes of model '{model.name}' bear the label '{label}'; "
             "give the target by its index"
         )
-    nearest = difflib.get_close_matches(label, model.labels, n=1)
+    nearest = difflib.get_close_matches(label[:_LONGEST_COMPARED], model.labels, n=1)
     if nearest:
         hint = f"the nearest is '{nearest[0]}'"
     else:

@@ -25,7 +25,7 @@ class MemoryObject:
 
     def __init__(self, key: str, *, prefix: str = "") -> None:
         name = key.removeprefix("/")
-        if not name or name != Path(name).name or name in (".", ".."):
+        if not name or name != Path(name).name or name in (".", "..") or "\0" in name:
             raise InvalidArgumentError(f"{key!r} is no key of a shared memory object")
         if not name.startswith(prefix):
             raise InvalidArgumentError(

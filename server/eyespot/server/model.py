@@ -6,6 +6,7 @@ thread; `Model` is made from the result on the event loop and lives there.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +50,8 @@ Array = NDArray[np.generic]
 # the requests in it, and delays nobody noticeably.
 _EVENT_LOOP_NS = 2_000_000
 _WARM_UP_RUNS = 5
+# Zeros that take more are not tried: a configuration may announce any number of rows.
+_MOST_WARM_UP_BYTES = 256 << 20
 _MEASURED_DATATYPES = ("FP16", "BF16", "FP32", "FP64", "UINT8")  # UINT8 for pixels
 _logger = logging.getLogger(__name__)
 
@@ -354,11 +357,16 @@ def _warm_up(session: Session, config: ModelConfig) -> tuple[Mapping[str, Array]
     names = [output.name for output in config.outputs]
     largest = max(1, config.max_batch_size)
     one: Mapping[str, Array] | None = None
+    if _zeros_bytes(config.inputs, 1) > _MOST_WARM_UP_BYTES:
+        _logger.info("model %s is not warmed up: one row of it is too large", config.name)
+        return None, False
     try:
         row = _zeros(config.inputs, 1)
         session.run(row, names)
         one = row
         for rows in (1, largest):
+            if _zeros_bytes(config.inputs, rows) > _MOST_WARM_UP_BYTES:
+                return one, False
             if _fastest_ns(session, _zeros(config.inputs, rows), names) > _EVENT_LOOP_NS:
                 return one, False
     except Exception as error:
@@ -387,15 +395,27 @@ def _fastest_ns(session: Session, inputs: Mapping[str, Array], names: Sequence[s
 def _zeros(inputs: Sequence[TensorConfig], rows: int) -> dict[str, Array]:
     made: dict[str, Array] = {}
     for spec in inputs:
-        usual = spec.usual or (1,) * len(spec.shape)
-        shape = [u if size < 0 else size for size, u in zip(spec.shape, usual, strict=True)]
-        if spec.shape and spec.shape[0] == -1:
-            shape[0] = rows
+        shape = _warm_up_shape(spec, rows)
         if spec.datatype == "BYTES":
             made[spec.name] = np.full(shape, "", object)
         else:
             made[spec.name] = np.zeros(shape, DATATYPES[spec.datatype].numpy)
     return made
+
+
+def _zeros_bytes(inputs: Sequence[TensorConfig], rows: int) -> int:
+    return sum(
+        math.prod(_warm_up_shape(spec, rows)) * DATATYPES[spec.datatype].numpy.itemsize
+        for spec in inputs
+    )
+
+
+def _warm_up_shape(spec: TensorConfig, rows: int) -> list[int]:
+    usual = spec.usual or (1,) * len(spec.shape)
+    shape = [u if size < 0 else size for size, u in zip(spec.shape, usual, strict=True)]
+    if spec.shape and spec.shape[0] == -1:
+        shape[0] = rows
+    return shape
 
 
 def _is_wholly_known(config: ModelConfig) -> bool:

@@ -150,7 +150,7 @@ class ConfigFile:
     def model_filename(self) -> str:
         """The file of a version that holds the graph."""
         name = self.message.default_model_filename or MODEL_FILE
-        if Path(name).name != name:
+        if Path(name).name != name or "\0" in name:
             raise RepositoryError(f"default_model_filename {name!r} must be a plain file name")
         return name
 
@@ -171,7 +171,7 @@ def read_config(folder: Path) -> ConfigFile | None:
     message = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(text, message)
-    except (text_format.ParseError, RecursionError) as error:
+    except (text_format.ParseError, ValueError, RecursionError) as error:
         raise RepositoryError(f"{CONFIG_FILE} is no ModelConfig: {error}") from error
     _check_message(message, folder.name)
     # proto3 cannot tell 0 from absent, and only an absent one may be completed.

@@ -196,7 +196,7 @@ def read_labels(model_folder: Path, label_filename: str) -> tuple[str, ...]:
         RepositoryError: the file is missing, not UTF-8, or outside the model's folder.
     """
     path = model_folder / label_filename
-    if not path.resolve().is_relative_to(model_folder.resolve()):
+    if "\0" in label_filename or not path.resolve().is_relative_to(model_folder.resolve()):
         raise RepositoryError(f"label_filename {label_filename!r} leaves the model's folder")
     try:
         return tuple(read_bounded(path, most_bytes=_MOST_LABEL_BYTES).splitlines())
@@ -281,7 +281,7 @@ def _choose(config_file: ConfigFile, numbers: list[int]) -> list[int]:
 
 
 def _check_hash(folder: Path, name: str, expected: str) -> None:
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+    if "\0" in name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which leaves the model's folder")
     try:
         found = sha256_of(folder / name)

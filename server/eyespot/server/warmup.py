@@ -5,6 +5,7 @@ or from a file in the folder `warmup` of the model, and is run `count` times.
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ Array = NDArray[np.generic]
 
 _FOLDER = "warmup"
 _SEED = 0
+_MOST_RUNS = 10_000  # of one warm-up: more would keep the model from being ready
+_MOST_BYTES = 1 << 30  # of one input
 _logger = logging.getLogger(__name__)
 
 
@@ -66,6 +69,8 @@ def _inputs_of(
     if warmup.batch_size > most:
         raise RepositoryError(f"its batch_size {warmup.batch_size} is above {most}")
     specs = {spec.name: spec for spec in config.inputs}
+    if warmup.count > _MOST_RUNS:
+        raise RepositoryError(f"its count {warmup.count} is above {_MOST_RUNS}")
     if set(warmup.inputs) != set(specs):
         raise RepositoryError(
             f"it has the inputs {sorted(warmup.inputs)}, the model {sorted(specs)}"
@@ -85,6 +90,9 @@ def _array_of(
     )
     if not fits:
         raise RepositoryError(f"its {spec.name!r} has the dims {list(dims)}, not {list(expected)}")
+    size = math.prod(dims) * (rows or 1) * DATATYPES[spec.datatype].numpy.itemsize
+    if size > _MOST_BYTES:
+        raise RepositoryError(f"its {spec.name!r} takes {size} bytes, at most {_MOST_BYTES}")
     try:
         if datatype_from_config(given.data_type).name != spec.datatype:
             raise RepositoryError(f"its {spec.name!r} is not of {spec.datatype}")

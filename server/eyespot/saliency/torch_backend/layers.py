@@ -20,6 +20,7 @@ from eyespot.saliency.torch_backend.program import known_sizes, nodes_on_path, o
 
 _NOT_A_MAP_OF_ITS_OWN = MAX_POOLS | BLENDS | (REARRANGEMENTS - {"cat"})
 _SHOWN_LAYERS = 12
+_LONGEST_COMPARED = 255  # comparing texts takes time by their length
 _GLOBAL_POOLS = {"mean", "adaptive_avg_pool2d"}
 _BETWEEN_POOL_AND_HEAD = REARRANGEMENTS - {"cat", "stack", "slice", "select", "index_select"}
 
@@ -115,7 +116,7 @@ def _no_head(reason: str) -> UnavailableMethodError:
 
 
 def _no_layer(name: str, names: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name[:_LONGEST_COMPARED], names, n=1, cutoff=0.5)
     question = f"did you mean {nearest[0]!r}? " if nearest else ""
     shown = ", ".join(names[-_SHOWN_LAYERS:])  # towards the end maps mean most
     return (
