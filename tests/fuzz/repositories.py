@@ -21,7 +21,8 @@ from tests.fuzz.served import Served
 
 from eyespot.server.decoding import Signature
 from eyespot.server.errors import InternalError, RepositoryError, RequestError, StartError
-from eyespot.server.model import InferCall, LoadedVersion, Model, load_version
+from eyespot.server.loaded_version import LoadedVersion
+from eyespot.server.model import InferCall, Model, load_version
 from eyespot.server.repository import BrokenModel, scan_model
 from eyespot.server.shared_memory import SharedMemory
 from eyespot.v1 import inference_pb2 as pb

@@ -39,7 +39,7 @@ def _fits(value: Any, hint: Any) -> bool:
         )
     if hint in (int, float):  # JSON writes 1.0 as 1, and a bool is no number
         return isinstance(value, int | hint) and not isinstance(value, bool)
-    if is_dataclass(hint) and isinstance(value, hint):
+    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, hint):
         check_field_types(value)
     return isinstance(value, hint)
 
