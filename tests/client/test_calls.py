@@ -112,14 +112,26 @@ def test_retries_end(kind, address, servicer, time):
     assert len(time.pauses) == 2
 
 
-def test_a_server_that_says_so_is_not_asked_again(client, servicer, time):
+@pytest.mark.parametrize("pushback", ["-1", "soon"])
+def test_a_server_that_says_so_is_not_asked_again(client, servicer, time, pushback):
     servicer.failures = [UNAVAILABLE] * 2
-    servicer.asking_again_is_in_vain = True
+    servicer.pushback = pushback
     with pytest.raises(UnavailableError, match="on purpose") as raised:
         client.server_live()
     assert not raised.value.may_pass
+    assert raised.value.retry_seconds is None
     assert len(servicer.requests) == 1
     assert time.pauses == []
+
+
+def test_an_error_tells_when_the_server_would_be_asked_again(client, servicer):
+    servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    servicer.pushback = "1500"
+    with pytest.raises(ResourceExhaustedError) as raised:
+        client.server_live()
+    assert raised.value.may_pass
+    assert raised.value.retry_seconds == 1.5
+    assert str(raised.value) == "RESOURCE_EXHAUSTED: on purpose (try again in 1.5 s)"
 
 
 def test_retries_stay_within_the_timeout(client, servicer, time):

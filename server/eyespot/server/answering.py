@@ -14,7 +14,7 @@ from eyespot.server.errors import (
     InternalError,
     InvalidArgumentError,
     RequestError,
-    TooManyRequestsError,
+    ResourceExhaustedError,
 )
 
 # The status message travels in a header, and headers are bounded.
@@ -94,7 +94,7 @@ async def abort(context: Any, failure: RequestError) -> None:
 
 def _pushback(failure: RequestError) -> tuple[tuple[str, str], ...]:
     """When the call may be sent again, as gRFC A6 writes it: milliseconds, or negative."""
-    if isinstance(failure, TooManyRequestsError):
+    if isinstance(failure, ResourceExhaustedError) and failure.wait_seconds is not None:
         return ((_PUSHBACK, str(math.ceil(failure.wait_seconds * 1000))),)
     return () if failure.may_pass else ((_PUSHBACK, "-1"),)
 

@@ -49,18 +49,28 @@ class ServerError(EyespotError):
         code: The gRPC status.
         details: What the server, or gRPC itself, said about it.
         may_pass: False where the server said that asking again is in vain.
+        retry_seconds: When the server would be asked again; None where it did not say.
     """
 
     status: ClassVar[grpc.StatusCode | None] = None
 
-    def __init__(self, code: grpc.StatusCode, details: str, *, may_pass: bool = True) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        *,
+        may_pass: bool = True,
+        retry_seconds: float | None = None,
+    ) -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
         self.may_pass = may_pass
+        self.retry_seconds = retry_seconds
 
     def __str__(self) -> str:
-        return f"{self.code.name}: {self.details}"
+        hint = "" if self.retry_seconds is None else f" (try again in {self.retry_seconds:.3g} s)"
+        return f"{self.code.name}: {self.details}{hint}"
 
 
 class InvalidArgumentError(ServerError):
@@ -136,10 +146,20 @@ def server_error(error: Any) -> ServerError:
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         details += " bytes; send fewer rows at once, or start the server with --max-request-mib"
-    return _BY_STATUS.get(code, ServerError)(code, details, may_pass=not _is_final(error))
+    pushback = _pushback_ms(error)
+    return _BY_STATUS.get(code, ServerError)(
+        code,
+        details,
+        may_pass=pushback is None or pushback >= 0,
+        retry_seconds=pushback / 1000 if pushback is not None and pushback >= 0 else None,
+    )
 
 
-def _is_final(error: Any) -> bool:
-    """Whether the server pushes back for good, as gRFC A6 writes it."""
-    pushback = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms", "")
-    return str(pushback).startswith("-")
+def _pushback_ms(error: Any) -> int | None:
+    """What the server says on asking again, as gRFC A6 writes it; -1 where that is in vain."""
+    told = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms")
+    if told is None:
+        return None
+    text = str(told)
+    # What is no number means the same as a negative one.
+    return int(text) if text.isascii() and text.isdecimal() else -1
