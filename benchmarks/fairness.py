@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import re
 import shutil
@@ -42,7 +43,8 @@ TOKENS = {"greedy": "g" * 32, "modest": "m" * 32}
 
 
 async def hold(port: int, request: bytes, *, under_way: int) -> None:
-    """Be the greedy caller, until killed."""
+    """Be the greedy caller, until killed; say so once the server is full of its calls."""
+    answered = itertools.count(1)
 
     async def call_again_and_again() -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -50,6 +52,8 @@ async def hold(port: int, request: bytes, *, under_way: int) -> None:
             while True:
                 try:
                     await _call(channel, "greedy", request)
+                    if next(answered) == under_way:
+                        print("full", flush=True)
                 except grpc.aio.AioRpcError:
                     await asyncio.sleep(0.01)  # refused: even the greedy ones breathe
 
@@ -88,13 +92,14 @@ async def _call(channel: grpc.aio.Channel, who: str, request: bytes) -> None:
 @contextmanager
 def _greedy(port: int, request: Path, under_way: int) -> Iterator[None]:
     command = [sys.executable, "-m", "benchmarks.fairness", "--greedy", str(port), str(request)]
-    process = subprocess.Popen([*command, str(under_way)])
-    try:
-        time.sleep(3)  # until it has connected and filled the queue
-        yield
-    finally:
-        process.kill()
-        process.wait()
+    command.append(str(under_way))
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+        finally:
+            process.kill()
 
 
 def _measure(server: ServerProcess, request: Path, calls: int) -> tuple[float, float]:
