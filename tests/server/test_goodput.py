@@ -31,7 +31,9 @@ async def simulate(pace, estimate):
         counted["rows run"] += len(items)
         return await done
 
-    batcher = Batcher(execute, max_batch_size=1, max_queue_size=1000, clock=clock, estimate=estimate)
+    batcher = Batcher(
+        execute, max_batch_size=1, max_queue_size=1000, clock=clock, estimate=estimate
+    )
 
     async def call():
         deadline = clock.now + _DEADLINE
