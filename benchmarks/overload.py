@@ -220,7 +220,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         repository = Path(folder) / "repository"
         export_zoo_model(_MODEL_NAME, repository=repository, preprocessing="none")
-        serve = ["serve", repository, "--port", "0", "--explain", "off", "--log-level", "warning"]
+        quiet = ("--explain", "off", "--log-level", "warning")
+        serve: list[str | Path] = ["serve", repository, "--port", "0", *quiet]
         with running("eyespot.cli", serve) as server:
             asyncio.run(generate(server.port, request=request, clients=_CLIENTS, calls=64))
             before = _most_memory_mib(server)

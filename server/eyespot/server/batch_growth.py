@@ -14,7 +14,7 @@ from eyespot.server.row_times import RowTimes
 
 # A row must take a tenth less in the larger batch: less is within what measuring blurs.
 _WORTH_IT = 0.9
-_TRIED_ANEW_AFTER = 1024  # batches of the same key
+_TRIED_ANEW_AFTER = 8192  # batches of the same key
 
 
 class BatchGrowth:
