@@ -15,6 +15,7 @@ from tests.server.test_batcher import Executor, FakeClock, start, turns
 from tests.server.test_queueing import finish_all, held
 from tests.server.tiny import BATCHING, affine, infer_request
 
+from eyespot.server.answering import abort
 from eyespot.server.batch_growth import BatchGrowth
 from eyespot.server.errors import DeadlineExceededError, QueueFullError, WaitTooLongError
 from eyespot.server.wait_estimate import WaitEstimate
@@ -39,17 +40,25 @@ def estimate():
     return learned
 
 
+async def refusal(batcher, item, **arguments):
+    """The error of a request that is not admitted; it never waits."""
+    call = start(batcher, item, **arguments)
+    await turns()
+    assert call.done()
+    return call.exception()
+
+
 async def test_what_cannot_be_answered_in_time_is_refused_at_once(executor, clock, estimate):
     batcher, busy = await held(executor, clock, max_batch_size=1, estimate=estimate)
     waiting = [start(batcher, item) for item in (1, 2, 3)]
     await turns()
     # Half a second, three, and its own: 4.5 s, and with caution 5.625 s.
-    with pytest.raises(WaitTooLongError) as refused:
-        await start(batcher, 4, deadline=clock.now + 5.5)
-    assert str(refused.value) == (
+    refused = await refusal(batcher, 4, deadline=clock.now + 5.5)
+    assert isinstance(refused, WaitTooLongError)
+    assert str(refused) == (
         "the answer is expected in 5.625 s, and the deadline is in 5.500 s; 3 requests wait"
     )
-    assert refused.value.wait_seconds == pytest.approx(0.125)
+    assert refused.wait_seconds == pytest.approx(0.125)
     in_time = start(batcher, 5, deadline=clock.now + 5.75)
     await turns()
     await finish_all(executor, busy, *waiting, in_time)
@@ -96,6 +105,7 @@ async def test_what_has_become_too_late_in_the_queue_is_dropped(executor, clock,
     clock.advance(4.5)  # the first batch took longer than expected: half a second is left
     executor.finish()
     await turns()
+    assert late.done()
     with pytest.raises(DeadlineExceededError, match=r"in 0.500 s, .* takes 1.000 s"):
         await late
     executor.finish()
@@ -109,8 +119,8 @@ async def test_a_modest_caller_is_not_refused_for_what_a_greedy_one_has_sent(
     batcher, busy = await held(executor, clock, max_batch_size=1, estimate=estimate)
     greedy = [start(batcher, item, caller="greedy") for item in range(1, 21)]
     await turns()
-    with pytest.raises(WaitTooLongError):
-        await start(batcher, 21, caller="greedy", deadline=clock.now + 4.0)
+    refused = await refusal(batcher, 21, caller="greedy", deadline=clock.now + 4.0)
+    assert isinstance(refused, WaitTooLongError)
     # Half a second, one of the greedy ones at most, and its own.
     modest = start(batcher, 99, caller="modest", deadline=clock.now + 4.0)
     await turns()
@@ -129,8 +139,8 @@ async def test_only_what_is_as_urgent_is_ahead(executor, clock, estimate):
     )
     waiting = [start(batcher, item, priority=2) for item in range(1, 9)]
     await turns()
-    with pytest.raises(WaitTooLongError):
-        await start(batcher, 9, priority=2, deadline=clock.now + 3.0)
+    refused = await refusal(batcher, 9, priority=2, deadline=clock.now + 3.0)
+    assert isinstance(refused, WaitTooLongError)
     urgent = start(batcher, 10, priority=1, deadline=clock.now + 3.0)
     await turns()
     await finish_all(executor, busy, *waiting, urgent)
@@ -166,9 +176,9 @@ async def test_a_full_queue_says_when_it_is_worked_off(executor, clock, estimate
     )
     waiting = [start(batcher, item) for item in (1, 2, 3)]
     await turns()
-    with pytest.raises(QueueFullError) as refused:
-        await start(batcher, 4)
-    assert refused.value.wait_seconds == pytest.approx(3.0)
+    refused = await refusal(batcher, 4)
+    assert isinstance(refused, QueueFullError)
+    assert refused.wait_seconds == pytest.approx(3.0)
     await finish_all(executor, busy, *waiting)
 
 
@@ -208,6 +218,17 @@ async def test_over_the_wire_the_refusal_says_when_to_ask_again(repository, serv
         await asyncio.gather(*calls)
         assert model.statistics.execution_count == 2
         assert model.statistics.failures["REJECTED"] == 1
+
+
+async def test_a_refusal_that_nobody_hears_is_no_fault():
+    """Or each call that expires while it is refused would leave its trace in the log."""
+
+    class Gone:
+        async def abort(self, *_):
+            raise grpc.aio.InternalError
+
+    with pytest.raises(grpc.aio.AbortError):
+        await abort(Gone(), QueueFullError("too many"))
 
 
 @pytest.mark.parametrize("way", ["reset", "closed", "cancelled"])
