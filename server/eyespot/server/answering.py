@@ -1,5 +1,6 @@
 """The one place where errors become statuses, and where a call leaves its line in the log."""
 
+import asyncio
 import functools
 import logging
 import math
@@ -93,7 +94,7 @@ async def abort(context: Any, failure: RequestError) -> None:
     try:
         await context.abort(failure.status, told, _pushback(failure))
     except grpc.aio.InternalError:  # the caller has gone: nobody hears it, and nothing is wrong
-        raise grpc.aio.AbortError from None  # as it would have ended
+        raise asyncio.CancelledError from None
 
 
 def _pushback(failure: RequestError) -> tuple[tuple[str, str], ...]:
