@@ -6,6 +6,9 @@ less than a full (or a preferred) batch, and a `max_queue_delay_microseconds` is
 set, does it wait for more, counted from the first arrival. Nothing polls: an
 arrival, a free instance or the end of that window starts the next batch.
 
+A batch has no more rows than pay (batch_growth.py), and what cannot be answered in time is
+refused, or dropped before it runs (wait_estimate.py), where a batcher is given these.
+
 Joining needs no delay on a busy server: handlers that are ready in the same turn
 of the event loop submit first, and the batch is formed in the next turn.
 """

@@ -35,7 +35,8 @@ class WaitEstimate:
 
     def of_batch(self, key: Hashable, rows: int) -> float | None:
         """Seconds that a batch takes."""
-        return self._own[key].seconds(rows)
+        own = self._own.get(key)
+        return None if own is None else own.seconds(rows)
 
     def of_answer(
         self, key: Hashable, rows: int, *, rows_ahead: int, batch_rows: int
