@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+_SCHEDULER_CLOCK = 2
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class ServerProcess:
     port: int
 
     def cpu_seconds(self) -> float:
-        """User and system time since the start of the process (Linux's /proc)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time since the start of the process, to the nanosecond (Linux)."""
+        clock = (~self.pid << 3) | _SCHEDULER_CLOCK  # what clock_getcpuclockid(3) makes
+        return time.clock_gettime(clock)
 
 
 @contextmanager

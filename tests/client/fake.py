@@ -49,7 +49,7 @@ class Servicer:
 
     def __init__(self):
         self.failures = []
-        self.asking_again_is_in_vain = False
+        self.pushback = ""
         self.requests = []
         self.png = b""
         self.has_ended = threading.Event()
@@ -57,7 +57,6 @@ class Servicer:
         self.whole.set()
         self.hold = threading.Event()
         self.hold.set()
-        self.wait_ms = None
         self.has_typed_contents = False
         self.has_config = True
         self.is_ready = False
@@ -68,10 +67,8 @@ class Servicer:
         self.requests.append(request)
         self.hold.wait()
         if self.failures:
-            if self.wait_ms is not None:
-                context.set_trailing_metadata([("grpc-retry-pushback-ms", str(self.wait_ms))])
-            if self.asking_again_is_in_vain:
-                context.set_trailing_metadata([("grpc-retry-pushback-ms", "-1")])
+            if self.pushback:
+                context.set_trailing_metadata([("grpc-retry-pushback-ms", self.pushback)])
             context.abort(self.failures.pop(0), "on purpose")
 
     def of(self, kind):

@@ -112,19 +112,21 @@ def test_retries_end(kind, address, servicer, time):
     assert len(time.pauses) == 2
 
 
-def test_a_server_that_says_so_is_not_asked_again(client, servicer, time):
+@pytest.mark.parametrize("pushback", ["-1", "soon"])
+def test_a_server_that_says_so_is_not_asked_again(client, servicer, time, pushback):
     servicer.failures = [UNAVAILABLE] * 2
-    servicer.asking_again_is_in_vain = True
+    servicer.pushback = pushback
     with pytest.raises(UnavailableError, match="on purpose") as raised:
         client.server_live()
     assert not raised.value.may_pass
+    assert raised.value.retry_seconds is None
     assert len(servicer.requests) == 1
     assert time.pauses == []
 
 
 def test_a_busy_server_that_says_when_is_asked_then(client, servicer, time):
     servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED, UNAVAILABLE]
-    servicer.wait_ms = 40
+    servicer.pushback = "40"
     assert client.server_live()
     assert len(servicer.requests) == 3
     assert all(0.04 <= pause <= 0.06 for pause in time.pauses)
@@ -134,12 +136,22 @@ def test_a_busy_server_that_says_when_is_asked_then(client, servicer, time):
 def test_a_busy_server_is_not_asked_again_for_good_nor_beyond_the_timeout(client, servicer, time):
     for wait_ms in (-1, 2000):
         servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
-        servicer.wait_ms = wait_ms
+        servicer.pushback = str(wait_ms)
         with pytest.raises(ResourceExhaustedError, match="on purpose") as raised:
             client.server_live(timeout=1.0)
         assert raised.value.may_pass == (wait_ms > 0)
-    assert raised.value.wait_seconds == 2.0
+    assert raised.value.retry_seconds == 2.0
     assert time.pauses == []
+
+
+def test_an_error_tells_when_the_server_would_be_asked_again(client, servicer):
+    servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    servicer.pushback = "1500"
+    with pytest.raises(ResourceExhaustedError) as raised:
+        client.server_live(timeout=1.0)
+    assert raised.value.may_pass
+    assert raised.value.retry_seconds == 1.5
+    assert str(raised.value) == "RESOURCE_EXHAUSTED: on purpose (try again in 1.5 s)"
 
 
 def test_retries_stay_within_the_timeout(client, servicer, time):

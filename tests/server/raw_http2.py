@@ -30,6 +30,18 @@ def frames(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
 
 def packed_call(port: int, path: str, packed: bytes) -> bytes:
     """Sends a message that is gzip already, and returns the headers that end the call."""
+    with connect(port) as connection:
+        begin_call(connection, path, packed, encoding="gzip")
+        for kind, flags, payload in frames(connection):
+            if kind == HEADERS and flags & _END_STREAM:
+                return payload
+    raise AssertionError("the call was not answered")
+
+
+def begin_call(
+    connection: socket.socket, path: str, message: bytes, *, stream: int = 1, encoding: str = ""
+) -> None:
+    """Sends a call, and waits for nothing."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -37,20 +49,16 @@ def packed_call(port: int, path: str, packed: bytes) -> bytes:
         ":authority": "localhost",
         "te": "trailers",
         "content-type": "application/grpc",
-        "grpc-encoding": "gzip",
     }
+    if encoding:
+        fields["grpc-encoding"] = encoding
     headers = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
-    message = b"\1" + len(packed).to_bytes(4) + packed
-    with connect(port) as connection:
-        connection.sendall(frame(HEADERS, headers, flags=_END_HEADERS, stream=1))
-        for start in range(0, len(message), _LARGEST_FRAME):
-            part = message[start : start + _LARGEST_FRAME]
-            end = _END_STREAM if start + _LARGEST_FRAME >= len(message) else 0
-            connection.sendall(frame(DATA, part, flags=end, stream=1))
-        for kind, flags, payload in frames(connection):
-            if kind == HEADERS and flags & _END_STREAM:
-                return payload
-    raise AssertionError("the call was not answered")
+    framed = bytes([bool(encoding)]) + len(message).to_bytes(4) + message
+    connection.sendall(frame(HEADERS, headers, flags=_END_HEADERS, stream=stream))
+    for start in range(0, len(framed), _LARGEST_FRAME):
+        part = framed[start : start + _LARGEST_FRAME]
+        end = _END_STREAM if start + _LARGEST_FRAME >= len(framed) else 0
+        connection.sendall(frame(DATA, part, flags=end, stream=stream))
 
 
 def _text(text: str) -> bytes:

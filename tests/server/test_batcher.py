@@ -39,6 +39,10 @@ class FakeClock:
                 timer.callback()
 
     @property
+    def next_timer(self):
+        return min((when for when, _, t in self._timers if t.callback is not None), default=None)
+
+    @property
     def armed(self):
         return sum(1 for _, _, timer in self._timers if timer.callback is not None)
 

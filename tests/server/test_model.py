@@ -1,5 +1,7 @@
 """Loading a version: what the warm-up finds out, and where batches run."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -117,3 +119,38 @@ def test_there_is_one_label_for_each_class_of_any_task(repository, shape, is_rig
     else:
         with pytest.raises(RepositoryError, match="2 labels for the 3 classes of 'y'"):
             _load(repository)
+
+
+@pytest.mark.parametrize(
+    ("options", "loop_ns", "sizes"),
+    [
+        ("", 0, {1: 15, 3: 3}),  # one row, then up to three, which wins nothing
+        ("preferred_batch_size: 8", 0, {8: 3}),
+        ("max_queue_delay_microseconds: 1", 0, {8: 3}),
+        ("", 60_000_000_000, {8: 3}),
+    ],
+    ids=["as it pays", "preferred", "delay", "event loop"],
+)
+async def test_batches_grow_while_they_pay_unless_told_otherwise(
+    repository, monkeypatch, options, loop_ns, sizes
+):
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", loop_ns)
+    repository.add("net", config=BATCHING.format(rows=8, options=options))
+    loaded, config = _load(repository, sessions=1)
+    model = Model(loaded, config)
+    worked, run = 0, loaded.session.run
+
+    def work(inputs, outputs):
+        nonlocal worked
+        worked += len(inputs["x"])  # a second for each row
+        return run(inputs, outputs)
+
+    monkeypatch.setattr(loaded.session, "run", work)
+    monkeypatch.setattr(loaded.session, "busy_seconds", lambda: worked)
+    try:
+        call = InferCall({"x": np.zeros((1, 4), np.float32)}, rows=1)
+        await asyncio.gather(*(model.infer(call) for _ in range(24)))
+    finally:
+        model.close()
+    counted = {rows: times.compute_infer.count for rows, times in model.statistics.batches.items()}
+    assert counted == sizes

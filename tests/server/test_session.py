@@ -1,6 +1,7 @@
 """One session on a tiny graph."""
 
 import threading
+import time
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper
 from tests.server.tiny import FLOAT, affine, graph, identity
 
 from eyespot.server.errors import InvalidArgumentError, RepositoryError
-from eyespot.server.session import GraphTensor, Session
+from eyespot.server.session import GraphTensor, Session, SessionSettings
 
 
 def _open(tmp_path, model):
@@ -163,3 +164,16 @@ def test_a_session_is_made_anew_and_the_old_one_stays_where_that_fails(tmp_path)
     with pytest.raises(RepositoryError, match=r"model\.onnx cannot be loaded"):
         session.reopen()
     assert session.run({"x": x}, ["y"])["y"][0, 0] == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "clock"),
+    [
+        (SessionSettings(), time.thread_time),
+        (SessionSettings(intra_op_num_threads=2), time.perf_counter),
+        (SessionSettings(is_parallel=True), time.perf_counter),
+    ],
+)
+def test_work_is_told_by_the_processor_where_one_thread_does_it(repository, settings, clock):
+    folder = repository.add("net")
+    assert Session.open(folder / "model.onnx", settings).busy_seconds is clock

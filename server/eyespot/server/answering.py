@@ -1,5 +1,6 @@
 """The one place where errors become statuses, and where a call leaves its line in the log."""
 
+import asyncio
 import functools
 import logging
 import math
@@ -8,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from eyespot.server.errors import (
@@ -88,7 +90,10 @@ def streaming(handler: StreamHandler) -> StreamHandler:
 async def abort(context: Any, failure: RequestError) -> None:
     """Ends a call with the status of an error, and with a word on asking again."""
     told = str(failure)[:_LONGEST_MESSAGE]
-    await context.abort(failure.status, told, _pushback(failure))
+    try:
+        await context.abort(failure.status, told, _pushback(failure))
+    except grpc.aio.InternalError:  # the caller has gone: nobody hears it, and nothing is wrong
+        raise asyncio.CancelledError from None
 
 
 def _pushback(failure: RequestError) -> tuple[tuple[str, str], ...]:

@@ -6,6 +6,9 @@ less than a full (or a preferred) batch, and a `max_queue_delay_microseconds` is
 set, does it wait for more, counted from the first arrival. Nothing polls: an
 arrival, a free instance or the end of that window starts the next batch.
 
+A batch has no more rows than pay (batch_growth.py), and what cannot be answered in time is
+refused, or dropped before it runs (wait_estimate.py), where a batcher is given these.
+
 Joining needs no delay on a busy server: handlers that are ready in the same turn
 of the event loop submit first, and the batch is formed in the next turn.
 """
@@ -15,8 +18,17 @@ import itertools
 from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from eyespot.server.errors import DrainingError, FaultError, QueueFullError, UnavailableError
-from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired
+from eyespot.server.batch_growth import BatchGrowth
+from eyespot.server.errors import (
+    ASK_AGAIN_SECONDS,
+    DrainingError,
+    FaultError,
+    QueueFullError,
+    UnavailableError,
+    WaitTooLongError,
+)
+from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired, too_late
+from eyespot.server.wait_estimate import WaitEstimate
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -68,6 +80,8 @@ class Batcher(Generic[ItemT, ResultT]):
         preserve_ordering: answers are given in the order in which requests came, whatever
             ran first.
         instances: batches in flight at once.
+        growth: tells up to how many rows batches pay; max_batch_size always, unless given.
+        estimate: tells how long a request will wait; unless given, none is refused for that.
         clock: the running event loop unless given.
 
     Use it from one event loop only.
@@ -87,6 +101,8 @@ class Batcher(Generic[ItemT, ResultT]):
         default_priority_level: int = 0,
         preserve_ordering: bool = False,
         instances: int = 1,
+        growth: BatchGrowth | None = None,
+        estimate: WaitEstimate | None = None,
         clock: Clock | None = None,
     ) -> None:
         if max_batch_size < 0 or max_queue_delay_microseconds < 0:
@@ -104,6 +120,8 @@ class Batcher(Generic[ItemT, ResultT]):
         self._default_priority_level = default_priority_level
         self._turns = _Turns() if preserve_ordering else None
         self._instances = instances
+        self._growth = growth
+        self._estimate = estimate
         self._clock = clock
         self._queue: RequestQueue[ItemT, Outcome[ResultT]] = RequestQueue()
         self._tickets = itertools.count()
@@ -144,6 +162,7 @@ class Batcher(Generic[ItemT, ResultT]):
         Raises:
             DrainingError: nothing more is admitted.
             QueueFullError: as many requests wait already as may.
+            WaitTooLongError: so many wait that the answer would come after the deadline.
             DeadlineExceededError: the deadline or the timeout passed before the item could run.
         """
         loop = asyncio.get_running_loop()
@@ -153,7 +172,6 @@ class Batcher(Generic[ItemT, ResultT]):
         now = clock.time()
         priority = self._priority(priority)
         policy = self._policies.get(priority, self._default_policy)
-        self._admit(rows, deadline, now, priority, policy, caller)
         wait = policy.wait_seconds(timeout)
         entry: Entry[ItemT, Outcome[ResultT]] = Entry(
             item,
@@ -168,6 +186,7 @@ class Batcher(Generic[ItemT, ResultT]):
             loop.create_future(),
             caller,
         )
+        self._admit(entry, policy)
         self._queue.add(entry)
         self._wake()
         if self._turns is None:
@@ -193,28 +212,43 @@ class Batcher(Generic[ItemT, ResultT]):
     def _priority(self, asked: int) -> int:
         return asked if 1 <= asked <= self._priority_levels else self._default_priority_level
 
-    def _admit(
-        self,
-        rows: int,
-        deadline: float | None,
-        now: float,
-        priority: int,
-        policy: QueuePolicy,
-        caller: str,
-    ) -> None:
+    def _admit(self, entry: Entry[ItemT, Outcome[ResultT]], policy: QueuePolicy) -> None:
         if self._is_draining:
             raise DrainingError("the server is shutting down and admits no more requests")
+        rows, now = entry.rows, entry.arrival
         if rows < 1 or (self._max_batch_size and rows > self._max_batch_size):
             raise ValueError(
                 f"a request of {rows} rows came to a batcher of max_batch_size "
                 f"{self._max_batch_size}; it must be refused before. This is a bug"
             )
-        if deadline is not None and deadline <= now:
-            raise expired(now - deadline)
-        if self._is_full(priority, policy):
+        if entry.deadline is not None:
+            if entry.deadline <= now:
+                raise expired(now - entry.deadline)
+            self._check_wait(entry, entry.deadline - now)
+        if self._is_full(entry.priority, policy):
             self._queue.drop_dead(now)
-            if self._is_full(priority, policy):
-                self._make_room(priority, policy, caller)
+            if self._is_full(entry.priority, policy):
+                self._make_room(entry.priority, policy, entry.caller)
+
+    def _check_wait(self, entry: Entry[ItemT, Outcome[ResultT]], left: float) -> None:
+        """Refuse what cannot be answered in the time that is left.
+
+        Where nobody waits all are admitted: what was learned in a bad hour must not last.
+        """
+        if self._estimate is None or not self._queue:
+            return
+        seconds = self._estimate.of_answer(
+            entry.key,
+            entry.rows,
+            rows_ahead=self._queue.rows_ahead(entry.priority, entry.caller),
+            batch_rows=self._most_rows(entry.key),
+        )
+        if seconds is not None and seconds > left:
+            raise WaitTooLongError(
+                f"the answer is expected in {seconds:.3f} s, and the deadline is in {left:.3f} s; "
+                f"{len(self._queue)} requests wait",
+                wait_seconds=seconds - left,
+            )
 
     def _make_room(self, priority: int, policy: QueuePolicy, caller: str) -> None:
         """Refuse the last request of who has most of them waiting, if a caller has fewer."""
@@ -226,9 +260,14 @@ class Batcher(Generic[ItemT, ResultT]):
         self._queue.discard(greediest)
 
     def _queue_full(self) -> QueueFullError:
+        wait = None
+        if self._estimate is not None:
+            most_rows = max(1, self._max_batch_size)
+            wait = self._estimate.of_queue(self._queue.rows, batch_rows=most_rows)
         return QueueFullError(
             f"{len(self._queue)} requests wait already, which is max_queue_size; "
-            "send it again later, or with a longer pause between requests"
+            "send it again later, or with a longer pause between requests",
+            wait_seconds=ASK_AGAIN_SECONDS if wait is None else wait,
         )
 
     def _is_full(self, priority: int, policy: QueuePolicy) -> bool:
@@ -312,8 +351,11 @@ class Batcher(Generic[ItemT, ResultT]):
         batch: list[Entry[ItemT, Outcome[ResultT]]] = []
         rows = preferred = 0
         is_full = False
+        most_rows = self._most_rows(key)
         while not is_full and (entry := self._queue.take(key, now)) is not None:
-            if batch and rows + entry.rows > self._max_batch_size:
+            if self._comes_too_late(entry, now):
+                continue
+            if batch and rows + entry.rows > most_rows:
                 self._queue.put_back([entry])
                 is_full = True
                 continue
@@ -321,13 +363,28 @@ class Batcher(Generic[ItemT, ResultT]):
             rows += entry.rows
             if rows in self._preferred:
                 preferred = len(batch)
-            is_full = rows >= self._max_batch_size
+            is_full = rows >= most_rows
         if preferred:
             self._queue.put_back(batch[preferred:])
             return batch[:preferred], now
         if is_full or self._is_draining or not batch:
             return batch, now
         return batch, min(entry.arrival for entry in batch) + self._delay
+
+    def _most_rows(self, key: Hashable) -> int:
+        if self._growth is None or not self._max_batch_size:
+            return max(1, self._max_batch_size)
+        return self._growth.most_rows(key)
+
+    def _comes_too_late(self, entry: Entry[ItemT, Outcome[ResultT]], now: float) -> bool:
+        """Refuse what could not be answered in time; the last one is tried, as at arrival."""
+        if self._estimate is None or entry.deadline is None or not self._queue:
+            return False
+        seconds = self._estimate.of_batch(entry.key, entry.rows)
+        if seconds is None or now + seconds <= entry.deadline:
+            return False
+        entry.fail(too_late(entry.deadline - now, seconds))
+        return True
 
     async def _run(
         self, batch: list[Entry[ItemT, Outcome[ResultT]]], *, is_retry: bool = False
@@ -381,8 +438,11 @@ class Batcher(Generic[ItemT, ResultT]):
                 )
             return
         assert self._clock is not None
-        compute_ns = round((self._clock.time() - start) * 1e9)
+        seconds = self._clock.time() - start
+        compute_ns = round(seconds * 1e9)
         rows = sum(entry.rows for entry in batch)
+        if self._estimate is not None:
+            self._estimate.note(batch[0].key, rows, seconds)
         requests = len(batch)
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():

@@ -117,6 +117,14 @@ class ServerConfig:
         default=1024,
         metadata=_about("requests that may wait per model; config.pbtxt outweighs it", minimum=1),
     )
+    max_waiting_mib: int = field(
+        default=2048,
+        metadata=_about(
+            "MiB of all requests that wait or run, for all models together; one caller may have "
+            "half of it",
+            minimum=1,
+        ),
+    )
     model_control_mode: str = field(
         default="none",
         metadata=_about(
@@ -218,6 +226,11 @@ class ServerConfig:
                 "load_model names what is loaded with model_control_mode explicit, "
                 f"not with {self.model_control_mode}"
             )
+        if self.max_waiting_mib < self.max_request_mib:
+            raise ConfigError(
+                f"max_waiting_mib {self.max_waiting_mib} must be at least max_request_mib "
+                f"{self.max_request_mib}: the largest request would never be taken"
+            )
 
     @classmethod
     def from_sources(cls, arguments: argparse.Namespace, environ: Mapping[str, str]) -> Self:
@@ -244,6 +257,11 @@ class ServerConfig:
                 "in EYESPOT_REPOSITORY or as `repository` in the configuration file"
             )
         return cls(**values)
+
+    @property
+    def max_waiting_bytes(self) -> int:
+        """The bound on what waits, in bytes."""
+        return self.max_waiting_mib * 1024 * 1024
 
     @property
     def concurrent_batches(self) -> int:

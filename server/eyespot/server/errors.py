@@ -15,6 +15,8 @@ ServerError
 │   │   └── DrainingError            the server is shutting down
 │   ├── ResourceExhaustedError   RESOURCE_EXHAUSTED
 │   │   ├── QueueFullError           more requests wait than max_queue_size
+│   │   ├── WaitingBytesError        more bytes wait than max_waiting_mib
+│   │   ├── WaitTooLongError         the answer would come after the caller's deadline
 │   │   └── TooManyRequestsError     the caller sends more than it may
 │   ├── UnauthenticatedError     UNAUTHENTICATED      no token, or one that is not known
 │   ├── PermissionDeniedError    PERMISSION_DENIED    the caller has not the right to it
@@ -39,6 +41,8 @@ from typing import ClassVar
 
 import grpc
 
+# After a refusal, where nobody knows better.
+ASK_AGAIN_SECONDS = 1.0
 _LONGEST_REASON = 1000  # characters
 
 
@@ -122,26 +126,34 @@ class CircuitOpenError(UnavailableError):
 
 
 class ResourceExhaustedError(RequestError):
-    """A bound of the server is reached."""
+    """A bound of the server is reached.
+
+    Args:
+        message: for the caller.
+        wait_seconds: when it is worth while to ask again; None where nobody knows.
+    """
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, *, wait_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
 
 
 class QueueFullError(ResourceExhaustedError):
     """As many requests wait for the model as its max_queue_size allows."""
 
 
+class WaitingBytesError(ResourceExhaustedError):
+    """As many bytes wait for all models together as max_waiting_mib allows."""
+
+
+class WaitTooLongError(ResourceExhaustedError):
+    """So many wait for the model that the answer would come after the caller's deadline."""
+
+
 class TooManyRequestsError(ResourceExhaustedError):
-    """The caller sends more requests per second than it may.
-
-    Args:
-        message: for the caller.
-        wait_seconds: until the next one is taken.
-    """
-
-    def __init__(self, message: str, *, wait_seconds: float) -> None:
-        super().__init__(message)
-        self.wait_seconds = wait_seconds
+    """The caller sends more requests per second than it may."""
 
 
 class UnauthenticatedError(RequestError):

@@ -39,7 +39,7 @@ class ExplainServicer:
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> Any:
         with self._trace(context, "Explain", request) as trace:
             model, call, answer = self._read(request, context, trace)
-            with model.statistics.explaining():
+            with model.explaining(call.inputs):
                 explained = await model.explainer.explain(call)
             trace.reach("explainer")
             return answer(explained)
@@ -52,7 +52,7 @@ class ExplainServicer:
             model, call, answer = self._read(request, context, trace)
             # Closed with the call: a caller that goes away ends the computation too.
             async with contextlib.aclosing(model.explainer.explain_in_steps(call)) as steps:
-                with model.statistics.explaining():
+                with model.explaining(call.inputs):
                     async for progress, explained in steps:
                         yield pb.ExplainStreamResponse(
                             progress=progress, explain_response=answer(explained)

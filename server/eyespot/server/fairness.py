@@ -26,6 +26,10 @@ class Turns:
         self._ends[caller] = turn + rows
         return turn
 
+    def lead(self, caller: str) -> int:
+        """How many rows a caller is ahead of time."""
+        return max(0, self._ends.get(caller, 0) - self._now)
+
     def begin(self, turn: int) -> None:
         """Notes that a request begins."""
         self._now = max(self._now, turn)

@@ -39,6 +39,7 @@ from eyespot.server.repository import (
     suggest_repository,
     write_files,
 )
+from eyespot.server.waiting_bytes import WaitingBytes
 
 if TYPE_CHECKING:
     from eyespot.server.explainer import Explainer
@@ -68,6 +69,7 @@ class Loader:
         self._dataplane = dataplane
         self._settings = settings
         self._on_change = on_change
+        self._waiting_bytes = WaitingBytes(settings.max_waiting_bytes)
         self._found: list[VersionFolder | BrokenModel] = []
         self._threads = ThreadPoolExecutor(
             max(1, len(os.sched_getaffinity(0))), thread_name_prefix="load"
@@ -395,7 +397,12 @@ class Loader:
         return await self._in_thread(partial(load_explainer, loaded, self._settings))
 
     async def _take_up(self, loaded: LoadedVersion) -> Model:
-        model = Model(loaded, self._settings, on_change=self._note_readiness)
+        model = Model(
+            loaded,
+            self._settings,
+            waiting_bytes=self._waiting_bytes,
+            on_change=self._note_readiness,
+        )
         self._retire(self._dataplane.add(model))
         await self._on_change(model.name)
         _logger.info("model %s version %s is ready", model.name, model.version)

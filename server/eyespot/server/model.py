@@ -8,7 +8,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.batch import concatenate, split
+from eyespot.server.batch_growth import BatchGrowth
 from eyespot.server.batcher import Batcher, Clock, Outcome
 from eyespot.server.callers import current_caller
 from eyespot.server.circuit_breaker import CircuitState
@@ -35,6 +37,8 @@ from eyespot.server.repository import VersionFolder, check_files, read_labels
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
+from eyespot.server.wait_estimate import WaitEstimate
+from eyespot.server.waiting_bytes import WaitingBytes, bytes_of
 from eyespot.server.warmup import run_warmups
 from eyespot.server.watched_session import WatchedSession
 from eyespot.server.workers import Workers
@@ -126,6 +130,7 @@ class Model:
     Args:
         loaded: the version.
         settings: of the server.
+        waiting_bytes: counts what waits for all models together; for this one unless given.
         on_change: told after it has become ready, or ready no more.
         clock: the running event loop unless given.
     """
@@ -135,6 +140,7 @@ class Model:
         loaded: LoadedVersion,
         settings: ServerConfig,
         *,
+        waiting_bytes: WaitingBytes | None = None,
         on_change: "Callable[[Model], object]" = lambda model: None,
         clock: Clock | None = None,
     ) -> None:
@@ -164,6 +170,8 @@ class Model:
         self._guard = self._session.guard
         batching = loaded.config.dynamic_batching or DynamicBatching()
         joins = loaded.config.dynamic_batching is not None
+        self._waiting_bytes = waiting_bytes or WaitingBytes(settings.max_waiting_bytes)
+        self._growth = self._batch_growth(batching) if joins else None
         self._batcher: Batcher[InferCall, dict[str, Array]] = Batcher(
             self._execute,
             max_batch_size=loaded.config.max_batch_size if joins else 0,
@@ -176,29 +184,44 @@ class Model:
             default_priority_level=batching.default_priority_level,
             preserve_ordering=batching.preserve_ordering,
             instances=instances,
+            growth=self._growth,
+            estimate=WaitEstimate(instances),
             clock=clock,
         )
 
     async def infer(self, call: InferCall) -> Outcome[dict[str, Array]]:
         """Answers one request with every output of the model by name, and what it took."""
         start = time.perf_counter_ns()
+        caller = current_caller().identity
         try:
             self._guard.check()
-            outcome = await self._batcher.submit(
-                call,
-                rows=call.rows,
-                key=call.key,
-                deadline=call.deadline,
-                priority=call.priority,
-                timeout=call.timeout,
-                caller=current_caller().identity,
-            )
+            with self._waiting_bytes.holding(bytes_of(call.inputs.values()), caller):
+                outcome = await self._batcher.submit(
+                    call,
+                    rows=call.rows,
+                    key=call.key,
+                    deadline=call.deadline,
+                    priority=call.priority,
+                    timeout=call.timeout,
+                    caller=caller,
+                )
         except BaseException as error:
             elapsed = time.perf_counter_ns() - start
             self.statistics.record_failure(elapsed, reason=_failure_reason(error))
             raise
         self.statistics.record_success(time.perf_counter_ns() - start, queue_ns=outcome.queue_ns)
         return outcome
+
+    @contextmanager
+    def explaining(self, inputs: Array) -> Iterator[None]:
+        """Counts a call for attributions that is answered within the block.
+
+        Raises:
+            WaitingBytesError: its bytes find no room.
+        """
+        holding = self._waiting_bytes.holding(bytes_of([inputs]), current_caller().identity)
+        with holding, self.statistics.explaining():
+            yield
 
     @property
     def queue_size(self) -> int:
@@ -263,35 +286,44 @@ class Model:
         if self._explainer is not None:
             self._explainer.close()
 
+    def _batch_growth(self, batching: DynamicBatching) -> BatchGrowth | None:
+        """None where batches delay nobody, or where config.pbtxt says how requests join."""
+        is_told = batching.preferred_batch_size or batching.max_queue_delay_microseconds
+        if self._runs_on_event_loop or is_told:
+            return None
+        return BatchGrowth(self.config.max_batch_size)
+
     async def _execute(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
         self._guard.check()  # what waited while the circuit opened
         rebuilds = self._guard.rebuilds
         try:
             if self._runs_on_event_loop:
-                results, times = self._run(batch)
+                results, times, busy_seconds = self._run(batch)
             else:
-                results, times = await self._workers.run(self._run, batch)
+                results, times, busy_seconds = await self._workers.run(self._run, batch)
         except Exception as error:
             told = await self._guard.judge(error, rebuilds=rebuilds)
             if told is error:
                 raise
             raise told from error
         rows = sum(call.rows for call in batch)
+        if self._growth is not None:
+            self._growth.note(batch[0].key, rows, busy_seconds)
         self.statistics.record_batch(times, rows=rows, requests=len(batch))
         return results
 
-    def _run(self, batch: Sequence[InferCall]) -> tuple[list[dict[str, Array]], BatchTimes]:
+    def _run(self, batch: Sequence[InferCall]) -> tuple[list[dict[str, Array]], BatchTimes, float]:
         start = time.perf_counter_ns()
         inputs = concatenate([call.inputs for call in batch]) if len(batch) > 1 else batch[0].inputs
-        begin = time.perf_counter_ns()
+        begin, busy = time.perf_counter_ns(), self._session.busy_seconds()
         outputs = self._session.run(inputs)
-        end = time.perf_counter_ns()
+        end, busy = time.perf_counter_ns(), self._session.busy_seconds() - busy
         if self.config.max_batch_size:
             results = split(outputs, [call.rows for call in batch])
         else:
             results = [outputs]
         times = BatchTimes(begin - start, end - begin, time.perf_counter_ns() - end)
-        return results, times
+        return results, times, busy
 
 
 def _failure_reason(error: BaseException) -> str:

@@ -108,6 +108,7 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         self._lanes: dict[Hashable, dict[Rank, list[Entry[ItemT, OutcomeT]]]] = {}
         self._by_priority: Counter[int] = Counter()
         self._by_caller: Counter[str] = Counter()
+        self._rows: Counter[tuple[int, str]] = Counter()  # by priority and caller
         self._turns = Turns()
         self._count = 0
 
@@ -117,6 +118,21 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
     def count_of(self, priority: int) -> int:
         """How many of one priority wait."""
         return self._by_priority[priority]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all that wait."""
+        return self._rows.total()
+
+    def rows_ahead(self, priority: int, caller: str) -> int:
+        """About how many rows that wait would run before a request that came now."""
+        # Of another caller, what begins before this one's turn, and the request that is next.
+        lead = self._turns.lead(caller) + 1
+        return sum(
+            rows if own < priority or who == caller else min(rows, lead)
+            for (own, who), rows in self._rows.items()
+            if own <= priority
+        )
 
     def add(self, entry: Entry[ItemT, OutcomeT]) -> None:
         """Put a request behind those that are as urgent and whose turn is before its own."""
@@ -202,6 +218,10 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         self._by_caller[entry.caller] += change
         if not self._by_caller[entry.caller]:
             del self._by_caller[entry.caller]  # callers come and never come again
+        own = entry.priority, entry.caller
+        self._rows[own] += change * entry.rows
+        if not self._rows[own]:
+            del self._rows[own]
 
     def _tidy(self, key: Hashable, rank: Rank) -> None:
         """Keep no empty queues: shapes may come and never come again."""
@@ -216,6 +236,13 @@ def expired(seconds: float) -> DeadlineExceededError:
     """What a caller hears whose deadline passed so many seconds ago."""
     return DeadlineExceededError(
         f"the deadline passed {seconds:.3f} s before the request could run"
+    )
+
+
+def too_late(left: float, seconds: float) -> DeadlineExceededError:
+    """What a caller hears whose request begins to run too near to its deadline."""
+    return DeadlineExceededError(
+        f"the deadline is in {left:.3f} s, and to run the request takes {seconds:.3f} s"
     )
 
 

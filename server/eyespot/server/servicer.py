@@ -197,7 +197,7 @@ class InferenceServicer:
                 self._add_output(response, model, output, outcome.result[output.name], datatype)
             trace.reach("batch")
         if explain_call is not None:
-            with model.statistics.explaining():
+            with model.explaining(explain_call.inputs):
                 explained = await explainer.explain(explain_call)
             trace.reach("explainer")
             output = RequestedOutput(SALIENCY_OUTPUT)

@@ -8,6 +8,7 @@ the event loop, the other models and the gradients need.
 import ctypes
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -86,11 +87,16 @@ class Session:
 
     Args:
         open_runtime: Makes the runtime's session, now and whenever it is made anew.
+        runs_in_its_thread: Whether a run is the work of the thread that asks for it.
     """
 
-    def __init__(self, open_runtime: Callable[[], Any]) -> None:
+    def __init__(
+        self, open_runtime: Callable[[], Any], *, runs_in_its_thread: bool = False
+    ) -> None:
         self._open_runtime = open_runtime
         self._session = session = open_runtime()
+        # Processor time, where it is all of the work: others that use the machine do not blur it.
+        self.busy_seconds = time.thread_time if runs_in_its_thread else time.perf_counter
         self._run = session.run
         self.inputs = tuple(_graph_tensor(node) for node in session.get_inputs())
         self.outputs = tuple(_graph_tensor(node) for node in session.get_outputs())
@@ -109,10 +115,13 @@ class Session:
             DeviceUnavailableError: the provider of the device cannot be used.
         """
         settings = settings or SessionSettings()
-        session = cls(partial(_open, path, settings))
+        is_alone = settings.intra_op_num_threads == 1 and not settings.is_parallel
+        in_thread = settings.device == "cpu" and is_alone
+        session = cls(partial(_open, path, settings), runs_in_its_thread=in_thread)
         if any(-1 in tensor.shape[1:] for tensor in session.inputs):
             if settings.enable_mem_pattern:  # one would be kept for each size that ever comes
-                session = cls(partial(_open, path, replace(settings, enable_mem_pattern=False)))
+                without = replace(settings, enable_mem_pattern=False)
+                session = cls(partial(_open, path, without), runs_in_its_thread=in_thread)
             session._arena = _arena(settings)
         return session
 

@@ -39,6 +39,7 @@ class WatchedSession:
     ) -> None:
         self._loaded = loaded
         self._session = loaded.session
+        self.busy_seconds = loaded.session.busy_seconds
         self._output_names = [output.name for output in loaded.config.outputs]
         self._good_inputs = loaded.good_inputs
         self._count_fault = count_fault

@@ -50,7 +50,7 @@ class ServerError(EyespotError):
         code: The gRPC status.
         details: What the server, or gRPC itself, said about it.
         may_pass: False where the server said that asking again is in vain.
-        wait_seconds: After which the server wants to be asked again; None where it did not say.
+        retry_seconds: When the server would be asked again; None where it did not say.
     """
 
     status: ClassVar[grpc.StatusCode | None] = None
@@ -61,16 +61,17 @@ class ServerError(EyespotError):
         details: str,
         *,
         may_pass: bool = True,
-        wait_seconds: float | None = None,
+        retry_seconds: float | None = None,
     ) -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
         self.may_pass = may_pass
-        self.wait_seconds = wait_seconds
+        self.retry_seconds = retry_seconds
 
     def __str__(self) -> str:
-        return f"{self.code.name}: {self.details}"
+        hint = "" if self.retry_seconds is None else f" (try again in {self.retry_seconds:.3g} s)"
+        return f"{self.code.name}: {self.details}{hint}"
 
 
 class InvalidArgumentError(ServerError):
@@ -147,8 +148,20 @@ def server_error(error: Any) -> ServerError:
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         details += " bytes; send fewer rows at once, or start the server with --max-request-mib"
-    pushback = dict(error.trailing_metadata() or ()).get(_PUSHBACK)
-    # As gRFC A6 writes it: milliseconds, and what is no such number means never again.
-    wait = int(pushback) / 1000 if pushback is not None and str(pushback).isdecimal() else None
-    may_pass = pushback is None or wait is not None
-    return _BY_STATUS.get(code, ServerError)(code, details, may_pass=may_pass, wait_seconds=wait)
+    pushback = _pushback_ms(error)
+    return _BY_STATUS.get(code, ServerError)(
+        code,
+        details,
+        may_pass=pushback is None or pushback >= 0,
+        retry_seconds=pushback / 1000 if pushback is not None and pushback >= 0 else None,
+    )
+
+
+def _pushback_ms(error: Any) -> int | None:
+    """What the server says on asking again, as gRFC A6 writes it; -1 where that is in vain."""
+    told = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms")
+    if told is None:
+        return None
+    text = str(told)
+    # What is no number means the same as a negative one.
+    return int(text) if text.isascii() and text.isdecimal() else -1

@@ -195,7 +195,7 @@ def _repeat(
         try:
             return (yield from call(deadline.remaining()))
         except (UnavailableError, ResourceExhaustedError) as error:
-            pause = policy.pause(attempt, wanted=error.wait_seconds)
+            pause = policy.pause(attempt, wanted=error.retry_seconds)
             is_in_vain = not _may_pass(error) or attempt >= policy.retries
             if is_in_vain or not deadline.leaves(pause):
                 raise
@@ -206,5 +206,5 @@ def _repeat(
 def _may_pass(error: ServerError) -> bool:
     """Whether the same call may be answered later; a request that is too large stays so."""
     if isinstance(error, ResourceExhaustedError):
-        return error.wait_seconds is not None
+        return error.retry_seconds is not None
     return error.may_pass
