@@ -32,8 +32,8 @@ layout: setup ## the arrows between the rooms, and generated code against its so
 
 check: lint types layout test
 
-bench: setup ## ratios against ONNX Runtime in process and a bare gRPC server
-	$(python) -m benchmarks.serving
+bench: setup ## ratios to ONNX Runtime in process and to a bare gRPC server, and a plot: PARTS="lenet5 idle" ROUNDS=1
+	$(python) -m benchmarks.serving --rounds $(or $(ROUNDS),5) $(addprefix --only ,$(PARTS))
 
 examples: setup ## the example programs of Triton's client, unchanged: TRITON_EXAMPLES=their folder
 	$(python) -m tests.e2e.triton_examples $(or $(TRITON_EXAMPLES),$(error set TRITON_EXAMPLES to the folder of the programs))

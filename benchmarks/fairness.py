@@ -23,12 +23,13 @@ import grpc
 import numpy as np
 
 from benchmarks.processes import running
-from benchmarks.serving import WORKLOADS, request_of
+from benchmarks.serving.stage import request_of
 from eyespot.exporter import export_zoo_model
 from eyespot.v1.services import INFERENCE_SERVICE
 
 _MODEST_PER_SECOND = 40
 _BOUND_PER_SECOND = 2 * _MODEST_PER_SECOND
+_ROW_SHAPES = {"mobilenet_v2": (3, 224, 224), "lenet5": (1, 32, 32)}
 TOKENS = {"greedy": "g" * 32, "modest": "m" * 32}
 
 
@@ -111,13 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS)
+    parser.add_argument("--only", nargs="+", choices=_ROW_SHAPES)
     parser.add_argument("--greedy", nargs=3, metavar=("PORT", "REQUEST", "CALLS"))
     arguments = parser.parse_args()
     if arguments.greedy:
         port, request, under_way = arguments.greedy
         asyncio.run(hold(int(port), Path(request).read_bytes(), under_way=int(under_way)))
-    for name in arguments.only or WORKLOADS:
+    for name in arguments.only or _ROW_SHAPES:
         with TemporaryDirectory() as place:
             for setting, found in _measure_all(name, Path(place), arguments):
                 print(f"{name}, {setting}: beside the greedy one / alone {found}", flush=True)
@@ -127,7 +128,7 @@ def _measure_all(
     name: str, folder: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, str]]:
     entry = export_zoo_model(name, repository=folder / "repository", preprocessing="none").path
-    row = np.random.default_rng(0).random((1, *WORKLOADS[name].row_shape), np.float32)
+    row = np.random.default_rng(0).random((1, *_ROW_SHAPES[name]), np.float32)
     request = folder / "request"
     request.write_bytes(request_of(name, row))
     bound = ["--max-requests-per-second", str(_BOUND_PER_SECOND)]
