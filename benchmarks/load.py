@@ -60,13 +60,15 @@ async def generate(
 
     async def one_client() -> None:
         nonlocal left
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-            async with opening(channel) as call:
-                while left > 0:
-                    left -= 1
-                    began = time.perf_counter()
-                    await call(request)
-                    latencies.append(time.perf_counter() - began)
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel,
+            opening(channel) as call,
+        ):
+            while left > 0:
+                left -= 1
+                began = time.perf_counter()
+                await call(request)
+                latencies.append(time.perf_counter() - began)
 
     began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(one_client() for _ in range(clients)))

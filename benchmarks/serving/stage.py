@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from benchmarks.load import Load, under_load
 from benchmarks.processes import ServerProcess, running
-from eyespot.exporter import export_zoo_model
 from eyespot.v1 import inference_pb2
 from eyespot.v1.services import INFERENCE_SERVICE
 
@@ -63,6 +62,8 @@ def staged(
         folder: For what is made on the way.
         options: Further ones of `eyespot serve`.
     """
+    from eyespot.exporter import export_zoo_model  # PyTorch takes seconds to load
+
     repository = folder / model_name
     result = export_zoo_model(model_name, repository=repository, preprocessing="none")
     row = np.random.default_rng(0).random((1, *row_shape), np.float32)

@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_is(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no")
 
-    monkeypatch.setattr(tune_config.os, "replace", refuse)
+    monkeypatch.setattr(tune_config.Path, "replace", refuse)
     with pytest.raises(OSError, match="no"):
         replace_text(path, "a: 2\n")
     assert path.read_text() == "a: 1\n"
