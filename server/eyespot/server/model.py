@@ -156,6 +156,7 @@ class Model:
             priority_levels=batching.priority_levels,
             default_priority_level=batching.default_priority_level,
             preserve_ordering=batching.preserve_ordering,
+            gathers=self._runs_on_event_loop,
             instances=instances,
         )
 
