@@ -117,4 +117,5 @@ def test_clients_double_until_they_wait_too_long():
 
 def test_clients_double_until_more_bring_nothing():
     # 3 % more are chance; four clients are the last that bring something.
-    assert levels([100, 200, 300, 305, 999], bound=10_000) == [1, 2, 4, 8]
+    assert levels([100, 200, 300, 305, 302, 999], bound=10_000) == [1, 2, 4, 8, 16]
+    assert levels([100, 90, 200, 190, 180, 999], bound=10_000) == [1, 2, 4, 8, 16]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eyespot.v1.model_config_pb2 import ModelConfig
 
 # Of a setting, as a rule: with one client, two, four, eight ...
-_LEVELS = 5
+_LEVELS = 6
 _SHORTEST, _LONGEST = 0.25, 5.0
 
 
@@ -182,9 +182,13 @@ def _read_config(folder: Path) -> ModelConfig:
 
 
 def _print(measured: Sequence[Measurement], chosen: Measurement | None, bound: float) -> None:
-    from eyespot.cli.tune_search import frontier
+    from eyespot.cli.tune_search import choose, frontier
 
     now = measured[0].setting
+    shown = frontier(measured)
+    if all(each.setting != now for each in shown):
+        of_now = [each for each in measured if each.setting == now]
+        shown.append(choose(of_now, bound) or of_now[0])
     print_table(
         ("SESSIONS", "THREADS", "MAX BATCH", "DELAY µs", "CLIENTS", "ROWS/S", "P50 MS", "P99 MS",
          ""),
@@ -200,7 +204,7 @@ def _print(measured: Sequence[Measurement], chosen: Measurement | None, bound: f
                 each.p99_ms,
                 _remark(each, now, chosen, bound),
             )
-            for each in frontier(measured)
+            for each in sorted(shown, key=lambda each: each.p99_ms)
         ],
     )  # fmt: skip
 

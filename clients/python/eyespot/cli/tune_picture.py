@@ -28,11 +28,15 @@ def draw_tuning(
     # Slow to load, and only pictures need it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.axvspan(max_latency_ms, 1e9, color="tab:red", alpha=0.08)
     axes.axvline(max_latency_ms, color="tab:red", linestyle="--", linewidth=1, label="the bound")
     settings = dict.fromkeys(each.setting for each in measurements)
@@ -41,18 +45,15 @@ def draw_tuning(
         axes.plot(*_places(points), ".-", color="gray", alpha=0.35, linewidth=1)
     axes.plot(*_places(frontier(measurements)), "o-", color="tab:blue", label="the frontier")
     if chosen is not None:
-        axes.plot(*_places([chosen]), "*", color="tab:orange", markersize=18, label="chosen")
-        axes.annotate(
-            str(chosen.setting), (chosen.p99_ms, chosen.rows_per_second), xytext=(0, 14),
-            textcoords="offset points", ha="center", fontsize=9,
-        )  # fmt: skip
+        label = f"chosen: {chosen.setting}"
+        axes.plot(*_places([chosen]), "*", color="tab:orange", markersize=18, label=label)
     times = [each.p99_ms for each in measurements]
     axes.set_xlim(min(times) / 1.5, max(*times, max_latency_ms) * 1.5)
-    axes.set_ylim(0, 1.18 * max(each.rows_per_second for each in measurements))
+    axes.set_ylim(0, 1.2 * max(each.rows_per_second for each in measurements))
     axes.set_xlabel("p99 in milliseconds; gray: one setting, with more and more clients")
     axes.set_ylabel("rows per second")
     axes.set_title(title)
-    axes.legend(loc="best")
+    axes.legend(loc="upper left", ncols=3, fontsize=9)
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from eyespot.cli.output import counted
+
 # Who is not this much faster is as fast: what differs less between two runs is chance.
 _AS_FAST = 0.97
 _MOST_CLIENTS = 256
+# Doublings of the clients that bring nothing: one may be chance.
+_MOST_IN_VAIN = 2
 _DELAYS = (500, 2000)
 
 MeasureAt = Callable[[int], "Measurement"]
@@ -28,8 +32,8 @@ class Setting:
 
     def __str__(self) -> str:
         return (
-            f"{self.sessions} x {self.threads} threads, batch {self.max_batch_size}, "
-            f"delay {self.delay_microseconds} µs"
+            f"{counted(self.sessions, 'session')} of {counted(self.threads, 'thread')}, "
+            f"batches up to {self.max_batch_size}, delay {self.delay_microseconds} µs"
         )
 
 
@@ -118,10 +122,12 @@ def settings_to_try(
 def measure_levels(measure_at: MeasureAt, max_latency_ms: float) -> list[Measurement]:
     """Double the clients of one setting until they wait too long, or more of them bring nothing."""
     measured = [measure_at(1)]
+    in_vain = 0
     while measured[-1].p99_ms <= max_latency_ms and measured[-1].clients < _MOST_CLIENTS:
         fastest = max(each.rows_per_second for each in measured)
         measured.append(measure_at(2 * measured[-1].clients))
-        if fastest > _AS_FAST * measured[-1].rows_per_second:
+        in_vain = in_vain + 1 if fastest > _AS_FAST * measured[-1].rows_per_second else 0
+        if in_vain == _MOST_IN_VAIN:
             break
     return measured
 
