@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.processes import ServerProcess, running
 from benchmarks.serving.ratios import Bar, Ratio
-from benchmarks.serving.stage import ask, measure, request_of
+from benchmarks.serving.stage import QUIETLY, ask, measure, request_of
 from eyespot.v1 import inference_pb2
 
 _MODEL = "nothing"
@@ -43,8 +43,8 @@ def shared_memory(rounds: int, folder: Path) -> list[Ratio]:
     cpu = []
     memory = SharedMemory(create=True, size=row.nbytes)
     try:
-        memory.buf[: row.nbytes] = row.tobytes()
-        serve = ["serve", repository, "--port", "0", "--shared-memory"]
+        np.ndarray(row.shape, row.dtype, memory.buf)[:] = row
+        serve = ["serve", str(repository), *QUIETLY, "--shared-memory"]
         with running("eyespot.cli", serve) as server:
             _register(server, memory.name, row.nbytes)
             elsewhere.write_bytes(_request_elsewhere(row.nbytes))
@@ -85,7 +85,7 @@ def _write_model(repository: Path) -> None:
         helper.make_node("Concat", ["rows", "classes"], ["shape"], axis=0),
         helper.make_node("ConstantOfShape", ["shape"], ["logits"]),
     ]
-    classes = numpy_helper.from_array(np.int64([_CLASSES]), "classes")
+    classes = numpy_helper.from_array(np.array([_CLASSES], np.int64), "classes")
     graph = helper.make_graph(
         nodes,
         _MODEL,

@@ -18,6 +18,9 @@ from eyespot.v1.services import INFERENCE_SERVICE
 
 Row = NDArray[np.float32]
 
+# Options of every server: a free port, and no lines among the figures.
+QUIETLY = ("--port", "0", "--log-level", "warning")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -69,7 +72,7 @@ def staged(
     row = np.random.default_rng(0).random((1, *row_shape), np.float32)
     request = folder / f"{model_name}.request"
     request.write_bytes(request_of(model_name, row))
-    serve = ["serve", repository, "--port", "0", "--explain", "off", *options]
+    serve = ["serve", str(repository), *QUIETLY, "--explain", "off", *options]
     with running("eyespot.cli", serve) as served:
         answer = folder / f"{model_name}.answer"
         answer.write_bytes(ask(served, request.read_bytes()))
