@@ -116,11 +116,16 @@ class Gate:
                     wait_seconds=wait,
                 )
 
-    async def slowed(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    def slowed(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """The requests of a stream, no faster than the caller may send them."""
+        return requests if self._rate_limit is None else self._slowed(requests, self._rate_limit)
+
+    async def _slowed(
+        self, requests: AsyncIterator[Any], rate_limit: RateLimit
+    ) -> AsyncIterator[Any]:
         identity = current_caller().identity
         async for request in requests:
-            while self._rate_limit and (wait := self._rate_limit.wait_seconds(identity)):
+            while wait := rate_limit.wait_seconds(identity):
                 await self._sleep(wait)
             yield request
 
