@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.serving.ratios import Ratio
+from benchmarks.serving.ratios import Bar, Ratio
 
+# What is worse by more is drawn here, with another mark.
+_FARTHEST = 2.0
 _KEPT, _MISSED = "tab:green", "tab:red"
 
 
@@ -25,24 +28,33 @@ def draw(ratios: Sequence[Ratio], path: Path) -> None:
     axes = figure.subplots()
     for place, ratio in enumerate(ratios):
         low, middle, high = (
-            value / ratio.bar.limit
+            min(_cost(ratio.bar, value), _FARTHEST)
             for value in (min(ratio.values), ratio.median, max(ratio.values))
         )
         color = _KEPT if ratio.holds else _MISSED
         axes.plot([low, high], [place, place], color=color, linewidth=6, alpha=0.35)
-        axes.plot(middle, place, "o", color=color, markersize=9)
-        wanted = "→" if ratio.bar.is_floor else "←"
+        axes.plot(middle, place, ">" if middle == _FARTHEST else "o", color=color, markersize=9)
         axes.annotate(
-            f"{ratio.median:.3g}, {ratio.bar} {wanted}",
-            (high, place), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9,
+            f"{ratio.median:.3g}, {ratio.bar}",
+            (max(low, high), place), xytext=(9, 0), textcoords="offset points", va="center",
+            fontsize=9,
         )  # fmt: skip
     axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xlim(0, _FARTHEST + 0.9)
     axes.set_yticks(range(len(ratios)), [_folded(ratio.name) for ratio in ratios], fontsize=9)
     axes.set_ylim(len(ratios) - 0.5, -0.5)
-    axes.margins(x=0.3)
-    axes.set_xlabel("ratio / bar; the arrow points to the better side")
+    axes.set_xlabel(
+        "ratio / bar, or bar / ratio where more is better: the line is the bar, left is good"
+    )
     axes.set_title("(a) ONNX Runtime in process, (b) a bare gRPC server, (c) eyespot serve")
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
+
+
+def _cost(bar: Bar, value: float) -> float:
+    """How much of what the bar allows is used up."""
+    if not bar.is_floor:
+        return value / bar.limit
+    return bar.limit / value if value else math.inf
 
 
 def _folded(name: str) -> str:
