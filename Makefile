@@ -32,8 +32,8 @@ layout: setup ## the arrows between the rooms, and generated code against its so
 
 check: lint types layout test
 
-bench: setup ## ratios against ONNX Runtime in process and a bare gRPC server
-	$(python) -m benchmarks.serving
+bench: setup ## ratios to ONNX Runtime in process and to a bare gRPC server, and a plot: PARTS="lenet5 idle" ROUNDS=1
+	$(python) -m benchmarks.serving --rounds $(or $(ROUNDS),5) $(addprefix --only ,$(PARTS))
 
 soak: setup ## everything at once for MINUTES=10: no answer lost, nothing kept; LEAK=memory must fail
 	$(python) -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(LEAK),--leak $(LEAK))

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 
+from eyespot.v1 import inference_pb2
 from eyespot.v1.services import INFERENCE_SERVICE
 
 
 async def serve(answer: bytes, port_file: Path) -> None:
-    """Answer every ModelInfer with `answer` until the process is ended."""
+    """Answer every ModelInfer and each of a ModelStreamInfer until the process is ended.
+
+    Args:
+        answer: A ModelInferResponse.
+        port_file: Receives the port.
+    """
+    streamed = _in_a_stream(answer)
 
     async def infer(request: bytes, context: object) -> bytes:
         return answer
 
+    async def stream(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            yield streamed
+
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(infer)
+    one: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(infer)
+    many: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(stream)
+    methods = {"ModelInfer": one, "ModelStreamInfer": many}
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(INFERENCE_SERVICE, {"ModelInfer": handler}),)
+        (grpc.method_handlers_generic_handler(INFERENCE_SERVICE, methods),)
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -28,6 +42,11 @@ async def serve(answer: bytes, port_file: Path) -> None:
     written.write_text(str(port))
     written.rename(port_file)
     await server.wait_for_termination()
+
+
+def _in_a_stream(answer: bytes) -> bytes:
+    response = inference_pb2.ModelInferResponse.FromString(answer)
+    return inference_pb2.ModelStreamInferResponse(infer_response=response).SerializeToString()
 
 
 if __name__ == "__main__":

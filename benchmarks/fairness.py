@@ -33,12 +33,13 @@ import grpc
 import numpy as np
 
 from benchmarks.processes import ServerProcess, running
-from benchmarks.serving import WORKLOADS, request_of
+from benchmarks.serving.stage import request_of
 from eyespot.exporter import export_zoo_model
 from eyespot.v1.services import INFERENCE_SERVICE
 
 _MODEST_PER_SECOND = 40
 _BOUND_PER_SECOND = 2 * _MODEST_PER_SECOND
+_ROW_SHAPES = {"mobilenet_v2": (3, 224, 224), "lenet5": (1, 32, 32)}
 TOKENS = {"greedy": "g" * 32, "modest": "m" * 32}
 
 
@@ -120,13 +121,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS)
+    parser.add_argument("--only", nargs="+", choices=_ROW_SHAPES)
     parser.add_argument("--greedy", nargs=3, metavar=("PORT", "REQUEST", "CALLS"))
     arguments = parser.parse_args()
     if arguments.greedy:
         port, request, under_way = arguments.greedy
         asyncio.run(hold(int(port), Path(request).read_bytes(), under_way=int(under_way)))
-    for name in arguments.only or WORKLOADS:
+    for name in arguments.only or _ROW_SHAPES:
         with TemporaryDirectory() as place, ExitStack() as stack:
             request, servers = _prepare(name, Path(place), stack)
             rounds = [
@@ -151,7 +152,7 @@ def _prepare(name: str, folder: Path, stack: ExitStack) -> tuple[Path, dict[str,
         "".join(f'[{who}]\ntoken = "{t}"\nrights = ["infer"]\n' for who, t in TOKENS.items())
     )
     tokens.chmod(0o600)
-    row = np.random.default_rng(0).random((1, *WORKLOADS[name].row_shape), np.float32)
+    row = np.random.default_rng(0).random((1, *_ROW_SHAPES[name]), np.float32)
     request = folder / "request"
     request.write_bytes(request_of(name, row))
     plain, joined = folder / "plain", folder / "joined"

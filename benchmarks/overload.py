@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.load import generate
 from benchmarks.processes import ServerProcess, running
-from benchmarks.serving import request_of
+from benchmarks.serving.stage import request_of
 from eyespot.exporter import export_zoo_model
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1.services import INFERENCE_SERVICE, InferenceStub

@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from tests.server.tiny import BATCHING, FLOAT, graph, identity
 
+from eyespot.server import batcher as batcher_module
 from eyespot.server import model as model_module
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import RepositoryError
@@ -84,6 +85,25 @@ async def test_batches_are_answered_and_counted_alike_wherever_they_run(
     assert outputs["y"].tolist() == [[3.0, 5.0, 7.0, 9.0], [1.0] * 4]
     assert (model.statistics.inference_count, model.statistics.execution_count) == (2, 1)
     assert model.statistics.success.count == 1
+
+
+@pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 2), (False, 3)])
+async def test_small_models_gather_company(repository, monkeypatch, on_event_loop, batches):
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000 if on_event_loop else 0)
+    monkeypatch.setattr(batcher_module, "_GATHERING_SECONDS", 60.0)
+    repository.add("net", config=BATCHING.format(rows=2, options=""))
+    model = Model(*_load(repository))
+    call = InferCall({"x": np.float32([[1, 2, 3, 4]])}, rows=1)
+    try:
+        await asyncio.gather(model.infer(call), model.infer(call))
+        third = asyncio.create_task(model.infer(call))
+        await asyncio.sleep(0)
+        if not on_event_loop:
+            await third  # on a thread it runs; on the loop it waits for the next one
+        await asyncio.gather(third, model.infer(call))
+        assert model.statistics.execution_count == batches
+    finally:
+        model.close()
 
 
 def test_queue_and_instances_come_from_the_configuration(repository):

@@ -116,9 +116,11 @@ def encode(array: Array, datatype: str) -> bytes:
     expected = _lookup(datatype).numpy
     if datatype == "BYTES":
         return b"".join(_length_prefixed(element) for element in array.ravel().tolist())
-    if array.dtype.newbyteorder("<") != expected:
-        raise TensorError(f"{datatype} needs an array of dtype {expected}, found {array.dtype}")
-    return array.astype(expected, copy=False).tobytes()
+    if array.dtype != expected:
+        if array.dtype.newbyteorder("<") != expected:
+            raise TensorError(f"{datatype} needs an array of dtype {expected}, found {array.dtype}")
+        array = array.astype(expected)
+    return array.tobytes()
 
 
 def decode(raw: bytes, *, datatype: str, shape: Sequence[int]) -> Array:
@@ -137,7 +139,7 @@ def decode(raw: bytes, *, datatype: str, shape: Sequence[int]) -> Array:
             f"{datatype} of shape {list(shape)} takes {count * dtype.itemsize} bytes, "
             f"found {len(raw)}"
         )
-    return np.frombuffer(raw, dtype).reshape(tuple(shape))
+    return np.ndarray(shape, dtype, raw)
 
 
 def decode_contents(
@@ -189,7 +191,7 @@ def _names() -> str:
 
 
 def _element_count(shape: Sequence[int]) -> int:
-    if any(size < 0 for size in shape):
+    if min(shape, default=0) < 0:
         raise TensorError(f"shape {list(shape)} has a negative size")
     return math.prod(shape)
 

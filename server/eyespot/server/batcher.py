@@ -10,7 +10,9 @@ A batch has no more rows than pay (batch_growth.py), and what cannot be answered
 refused, or dropped before it runs (wait_estimate.py), where a batcher is given these.
 
 Joining needs no delay on a busy server: handlers that are ready in the same turn
-of the event loop submit first, and the batch is formed in the next turn.
+of the event loop submit first, and the batch is formed in the next turn. Where
+batches run on the event loop itself, though, nothing piles up meanwhile: there a
+batch that follows one with company waits for its own for a moment (`gathers`).
 """
 
 import asyncio
@@ -29,6 +31,9 @@ from eyespot.server.errors import (
 )
 from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired, too_late
 from eyespot.server.wait_estimate import WaitEstimate
+
+# How long requests gather that are on their way through gRPC, which hands over one at a time.
+_GATHERING_SECONDS = 0.0005
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -79,6 +84,9 @@ class Batcher(Generic[ItemT, ResultT]):
         default_priority_level: of requests that name none, or one that there is not.
         preserve_ordering: answers are given in the order in which requests came, whatever
             ran first.
+        gathers: whether a batch waits half a millisecond for company where the one before it
+            had any, so that who calls alone never waits; without effect beside a delay or
+            preferred sizes.
         instances: batches in flight at once.
         growth: tells up to how many rows batches pay; max_batch_size always, unless given.
         estimate: tells how long a request will wait; unless given, none is refused for that.
@@ -100,6 +108,7 @@ class Batcher(Generic[ItemT, ResultT]):
         priority_levels: int = 0,
         default_priority_level: int = 0,
         preserve_ordering: bool = False,
+        gathers: bool = False,
         instances: int = 1,
         growth: BatchGrowth | None = None,
         estimate: WaitEstimate | None = None,
@@ -119,6 +128,8 @@ class Batcher(Generic[ItemT, ResultT]):
         self._priority_levels = priority_levels
         self._default_priority_level = default_priority_level
         self._turns = _Turns() if preserve_ordering else None
+        self._gathers = gathers and not (preferred_batch_size or max_queue_delay_microseconds)
+        self._had_company = False
         self._instances = instances
         self._growth = growth
         self._estimate = estimate
@@ -289,10 +300,16 @@ class Batcher(Generic[ItemT, ResultT]):
         """Start an instance in the next turn of the event loop, if one is free."""
         if self._is_starting or not self._queue or len(self._tasks) >= self._instances:
             return
+        if self._is_gathering and len(self._queue) < self._max_batch_size:
+            return  # the timer wakes; to look at each arrival would cost what gathering saves
         self._is_starting = True
         task = asyncio.get_running_loop().create_task(self._serve())
         self._tasks.add(task)
         task.add_done_callback(self._end)
+
+    @property
+    def _is_gathering(self) -> bool:
+        return self._gathers and self._timer is not None and not self._is_draining
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         if task in self._tasks:  # cancelled before its first step
@@ -369,7 +386,8 @@ class Batcher(Generic[ItemT, ResultT]):
             return batch[:preferred], now
         if is_full or self._is_draining or not batch:
             return batch, now
-        return batch, min(entry.arrival for entry in batch) + self._delay
+        delay = _GATHERING_SECONDS if self._gathers and self._had_company else self._delay
+        return batch, min(entry.arrival for entry in batch) + delay
 
     def _most_rows(self, key: Hashable) -> int:
         if self._growth is None or not self._max_batch_size:
@@ -392,6 +410,7 @@ class Batcher(Generic[ItemT, ResultT]):
         """Execute a batch and answer its entries; say whether execution suspended."""
         assert self._clock is not None
         start = self._clock.time()
+        self._had_company = len(batch) > 1
         watch: _Watch[Sequence[ResultT]] | None = None
         try:
             watch = _Watch(self._execute([entry.item for entry in batch]))

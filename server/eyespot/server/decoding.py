@@ -8,7 +8,7 @@ are prepared once, when it is first called.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,7 @@ class RequestedOutput:
     part: RegionPart | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedInputs:
+class DecodedInputs(NamedTuple):
     """Inputs that fit the model; `key` tells apart what cannot share a batch.
 
     `timeout` is how many seconds they would wait to be run, `priority` 0 for the default.
@@ -85,14 +84,15 @@ class Signature:
             InvalidArgumentError: they do not fit the model.
             UnimplementedError: they ask for an extension that is not here.
         """
-        tensors, raws = request.inputs, request.raw_input_contents
+        # A list: each look into the message makes its objects anew.
+        tensors, raws = list(request.inputs), request.raw_input_contents
         timeout, priority = None, 0
-        if request.parameters:
-            self._refuse_sequences(request.parameters)
-            timeout, priority = _queueing_of(request.parameters)
+        if parameters := request.parameters:
+            self._refuse_sequences(parameters)
+            timeout, priority = _queueing_of(parameters)
         if len(tensors) != len(self._inputs):
             raise self._wrong_count(tensors)
-        parts = [self._read_part(t.parameters) if t.parameters else None for t in tensors]
+        parts = [self._read_part(p) if (p := tensor.parameters) else None for tensor in tensors]
         if raws:
             self._refuse_contents(tensors)
             in_message = parts.count(None)
@@ -104,23 +104,22 @@ class Signature:
         remaining = iter(raws)
         arrays: dict[str, Array] = {}
         rows = 1
-        for index, tensor in enumerate(tensors):
+        for tensor, part in zip(tensors, parts, strict=True):
             name = tensor.name
-            part = parts[index]
             raw = next(remaining, None) if part is None else self._shared_memory.read(part)
-            array = self._read_input(tensor, raw)
+            array = self._read_input(name, tensor, raw)
             if name in arrays:
                 raise InvalidArgumentError(
                     f"input '{name}' appears twice in the request for model '{self.model_name}'"
                 )
-            arrays[name] = array
             if self._first:
-                if index and array.shape[0] != rows:
+                if arrays and array.shape[0] != rows:
                     raise InvalidArgumentError(
                         f"input '{name}' for model '{self.model_name}' has {array.shape[0]} rows, "
                         f"those before it have {rows}; expected the same in all"
                     )
                 rows = array.shape[0]
+            arrays[name] = array
         key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
         return DecodedInputs(arrays, rows, key, timeout, priority)
 
@@ -167,8 +166,7 @@ class Signature:
             )
         return RequestedOutput(output.name, count, part)
 
-    def _read_input(self, tensor: Any, raw: bytes | None) -> Array:
-        name = tensor.name
+    def _read_input(self, name: str, tensor: Any, raw: bytes | None) -> Array:
         spec = self._inputs.get(name)
         if spec is None:
             raise InvalidArgumentError(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -46,6 +47,8 @@ _RIGHTS = {
     f"/{EXPLAIN_SERVICE}/ExplainStream": Right.EXPLAIN,
 }
 _SCHEME = "bearer "
+# Callers by where they connect from, port included; beyond so many, some are made anew.
+_REMEMBERED = 4096
 
 Behaviour = Callable[[Any, Any], Any]
 
@@ -78,6 +81,8 @@ class Gate:
         self._anyone = anyone
         self._knows_certificates = knows_certificates
         self._sleep = sleep
+        # What a certificate says is asked each time: a port may change hands.
+        self._caller_at = functools.lru_cache(_REMEMBERED)(self._make_caller)
 
     def admit(self, call: Any) -> Caller:
         """Who makes a call, by what gRPC tells of it before its request is read.
@@ -111,26 +116,33 @@ class Gate:
                     wait_seconds=wait,
                 )
 
-    async def slowed(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    def slowed(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """The requests of a stream, no faster than the caller may send them."""
+        return requests if self._rate_limit is None else self._slowed(requests, self._rate_limit)
+
+    async def _slowed(
+        self, requests: AsyncIterator[Any], rate_limit: RateLimit
+    ) -> AsyncIterator[Any]:
         identity = current_caller().identity
         async for request in requests:
-            while self._rate_limit and (wait := self._rate_limit.wait_seconds(identity)):
+            while wait := rate_limit.wait_seconds(identity):
                 await self._sleep(wait)
             yield request
 
     def recognise(self, context: Any) -> None:
         """Gives a caller without a token the identity that its connection tells."""
-        caller = current_caller()
-        if not caller.identity:
-            enter(Caller(self._identity(context), caller.rights))
-
-    def _identity(self, context: Any) -> str:
+        if current_caller().identity:
+            return
         if self._knows_certificates:
             names = context.auth_context().get("x509_common_name")
             if names:
-                return str(names[0].decode(errors="replace"))
-        return str(context.peer().rpartition(":")[0])  # the port is new with each connection
+                enter(Caller(names[0].decode(errors="replace"), self._anyone.rights))
+                return
+        enter(self._caller_at(context.peer()))
+
+    def _make_caller(self, peer: str) -> Caller:
+        # The port is new with each connection.
+        return Caller(peer.rpartition(":")[0], self._anyone.rights)
 
 
 class GuardedService(grpc.GenericRpcHandler):

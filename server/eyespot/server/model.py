@@ -10,8 +10,8 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +60,7 @@ _MEASURED_DATATYPES = ("FP16", "BF16", "FP32", "FP64", "UINT8")  # UINT8 for pix
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class InferCall:
+class InferCall(NamedTuple):
     """One request for inference that was found to fit the model.
 
     `key` tells apart requests that cannot share a batch; `deadline` is in seconds on the
@@ -183,6 +182,7 @@ class Model:
             priority_levels=batching.priority_levels,
             default_priority_level=batching.default_priority_level,
             preserve_ordering=batching.preserve_ordering,
+            gathers=self._runs_on_event_loop,
             instances=instances,
             growth=self._growth,
             estimate=WaitEstimate(instances),

@@ -123,14 +123,17 @@ class InferenceServicer:
 
     @answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
-        return await self._traced(request, context, "ModelInfer")
+        with self._tracing.trace(context, "ModelInfer", request.model_name) as trace:
+            return await self._infer(request, context, trace)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
             try:
-                answered = await self._traced(checked(request), context, "ModelStreamInfer")
+                name = checked(request).model_name
+                with self._tracing.trace(context, "ModelStreamInfer", name) as trace:
+                    answered = await self._infer(request, context, trace)
             except Exception as error:
                 told = request_error(error, "ModelStreamInfer")
                 unanswered = pb.ModelInferResponse(id=getattr(request, "id", ""))
@@ -147,12 +150,6 @@ class InferenceServicer:
             yield response
         if self._dataplane.is_draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-
-    async def _traced(
-        self, request: pb.ModelInferRequest, context: Any, method: str
-    ) -> pb.ModelInferResponse:
-        with self._tracing.trace(context, method, request.model_name) as trace:
-            return await self._infer(request, context, trace)
 
     async def _infer(
         self, request: pb.ModelInferRequest, context: Any, trace: "RequestTrace | NoTrace"

@@ -57,6 +57,12 @@ SUBCOMMANDS = {
     ),
     "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
     "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
+    "tune": Subcommand(
+        "eyespot.cli.tune",
+        "find how a model is run best on this machine, and write it down",
+        "serve,export",
+        epilog="The exit code is 1 where no setting answers in time.",
+    ),
     "status": Subcommand(
         "eyespot.cli.status",
         "show what a server serves, and how it does",

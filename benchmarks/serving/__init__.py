@@ -1,0 +1,1 @@
+"""`make bench`: what serving costs over ONNX Runtime and over gRPC alone, as ratios."""
