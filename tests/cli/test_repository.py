@@ -284,4 +284,4 @@ def test_a_folder_of_pictures_that_is_not_there(run, tmp_path):
     words = ["--parity-images", tmp_path / "absent"]
     ran = run("export", "lenet5_modern", "--output", tmp_path / "models", *words)
     assert ran.code == 1
-    assert "absent is no folder: parity needs a folder of pictures" in ran.err
+    assert "absent is no folder: a folder of pictures is expected" in ran.err

@@ -23,7 +23,9 @@ DATA_FILE = "model.onnx.data"
 # A key of ModelConfig.parameters, and its value where a row may have any number of classes.
 CLASSES_PARAMETER = "classes"
 INDEPENDENT = "independent"
-QUANTISED = "quantised"  # the kind of a derivation whose graph computes in whole numbers
+# Kinds of derivations: to compute in whole numbers, and to compute the same in fewer steps.
+QUANTISED = "quantised"
+OPTIMISED = "optimised"
 ORIGINAL_FILE = "original.pt2"
 MANIFEST_FILE = "manifest.json"
 
@@ -214,6 +216,11 @@ class Manifest:
     def is_quantised(self) -> bool:
         """Whether the graph computes in whole numbers, other than its original."""
         return any(step.kind == QUANTISED for step in self.derivations)
+
+    @property
+    def lossy_derivation(self) -> Derivation | None:
+        """The step that made another network of its original; None where they are the same."""
+        return next((step for step in self.derivations if step.kind != OPTIMISED), None)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

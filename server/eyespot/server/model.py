@@ -33,7 +33,7 @@ from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
 from eyespot.server.warmup import run_warmups
-from eyespot.v1.manifest import Manifest
+from eyespot.v1.manifest import Derivation, Manifest
 from eyespot.v1.tensors import DATATYPES
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Model:
         self.version = loaded.folder.model_version
         self.config = loaded.config
         self.labels = loaded.labels
+        self.derivation, self.lossy_derivation = _derivations(loaded.manifest)
         self.statistics = Statistics()
         self._session = loaded.session
         self._output_names = [output.name for output in loaded.config.outputs]
@@ -253,6 +254,13 @@ def _failure_reason(error: BaseException) -> str:
     if isinstance(error, UnavailableError | ResourceExhaustedError | DeadlineExceededError):
         return "REJECTED"
     return "BACKEND" if isinstance(error, Exception) else "OTHER"
+
+
+def _derivations(manifest: Manifest | None) -> tuple[Derivation | None, Derivation | None]:
+    """The last step by which a version was made from another, and the one that changed it."""
+    if manifest is None or not manifest.derivations:
+        return None, None
+    return manifest.derivations[-1], manifest.lossy_derivation
 
 
 def _informed(spec: TensorConfig, manifest: Manifest) -> TensorConfig:

@@ -17,7 +17,7 @@ from eyespot.exporter.quantisation.derive import Derived, Place, derivation, wri
 from eyespot.exporter.quantisation.source import Source, open_source
 from eyespot.exporter.quantisation.speed import measure_opening, measure_speed
 from eyespot.exporter.quantisation.weights import store_weights_as_int8
-from eyespot.v1.manifest import MODEL_FILE
+from eyespot.v1.manifest import MODEL_FILE, OPTIMISED
 
 Conversion = Literal["float16", "int8 weights"]
 Progress = Callable[[str], None]
@@ -103,7 +103,7 @@ def optimise(
     """
     tell = progress or (lambda _: None)
     source = open_source(Path(repository), name, version)
-    _check_not(source, "optimised")
+    _check_not(source, OPTIMISED)
     with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
         graph = Path(folder) / MODEL_FILE
         tell(f"optimising {source}")
@@ -112,7 +112,7 @@ def optimise(
         before, after = measure_opening(source.graph, graph)
         step = derivation(
             source,
-            "optimised",
+            OPTIMISED,
             settings={
                 "level": "extended",
                 "nodes": [_count_nodes(source.graph), _count_nodes(graph)],

@@ -207,8 +207,8 @@ def _check(source: Source) -> int:
     if axis is None or manifest.preprocessing is None:
         raise DerivationError(
             f"{source} is a network of {manifest.task}"
-            f"{'' if manifest.preprocessing else ' that takes arrays'}: what is lost is measured by "
-            "top classes of pictures; classifiers and segmentation with preprocessing can be "
+            f"{'' if manifest.preprocessing else ' that takes arrays'}: what is lost is measured "
+            "by top classes of pictures; classifiers and segmentation with preprocessing can be "
             "quantised"
         )
     return axis
@@ -241,8 +241,9 @@ def _too_far(choice: Choice, layers: int, pictures: Calibration) -> str:
     )
     return (
         f"too much is lost: {lost} of {agreement.pictures} held-out pictures, even with "
-        f"{len(choice.layers)} of {layers} layers in floating point. Are the {pictures.range_count} "
-        "pictures of the calibration what the network was trained for? More of them, another "
+        f"{len(choice.layers)} of {layers} layers in floating point. Are the "
+        f"{pictures.range_count} pictures that told the ranges what it was trained for? More of "
+        "them, another "
         "calibrator (entropy, percentile) or a larger budget may help"
     )
 
@@ -256,8 +257,8 @@ def _slowness(measured: dict[str, Any], scheme: Scheme) -> tuple[str, ...]:
         return ()
     speed = measured["speed"][0]
     return (
-        f"it is slower than FP32 here: {speed['ms']:.3g} ms for {speed['source_ms']:.3g} ms "
-        f"({scheme}: {scheme.reason})",
+        f"it is slower than FP32 here: {speed['ms']:.3g} ms for {speed['source_ms']:.3g} ms; the "
+        f"network may be too small to gain ({scheme}: {scheme.reason})",
     )
 
 
