@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import ExportError
-        from eyespot.exporter.quantisation import draw_sensitivities, quantize
+        from eyespot.exporter.quantisation import Recipe, draw_sensitivities, quantize
 
         def show(sensitivities: Sequence[Sensitivity]) -> None:
             draw_sensitivities(sensitivities, picture, title=f"{name}: what each layer costs")
@@ -107,13 +107,15 @@ def run(options: argparse.Namespace) -> int:
                 name,
                 version=version,
                 calibration=options.calibration,
-                method=options.method,
-                calibrator=options.calibrate,
-                per_channel=options.per_channel,
-                processor=options.processor,
-                max_accuracy_drop=options.max_accuracy_drop,
-                most_pictures=options.most_pictures,
-                force=options.force,
+                recipe=Recipe(
+                    method=options.method,
+                    calibrator=options.calibrate,
+                    per_channel=options.per_channel,
+                    processor=options.processor,
+                    max_accuracy_drop=options.max_accuracy_drop,
+                    most_pictures=options.most_pictures,
+                    force=options.force,
+                ),
                 progress=tell,
                 told_sensitivities=show,
                 **place,
@@ -132,7 +134,7 @@ def _print_sensitivities(sensitivities: Sequence[Sensitivity]) -> None:
         ("LAYER", "OPERATOR", "PARAMETERS", "RELATIVE ERROR", "TOP-1 AGREEMENT", "NUMBERS"),
         [
             (
-                each.layer,
+                each.title,
                 each.operator,
                 each.parameters,
                 each.relative_error,

@@ -7,6 +7,7 @@ from eyespot.exporter.quantisation.picture import draw_sensitivities
 from eyespot.exporter.quantisation.processor import PROCESSORS, scheme_for, this_processor
 from eyespot.exporter.quantisation.quantiser import CALIBRATORS, METHODS
 from eyespot.exporter.quantisation.quantize import Quantised, quantize
+from eyespot.exporter.quantisation.recipe import Recipe
 from eyespot.exporter.quantisation.sensitivity import Sensitivity
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Agreement",
     "Derived",
     "Quantised",
+    "Recipe",
     "Sensitivity",
     "convert",
     "draw_sensitivities",

@@ -30,11 +30,13 @@ class QuantisableLayer:
 
     Attributes:
         name: Of the node.
+        title: What its weights are called in the network.
         operator: "Conv", "Gemm" or "MatMul".
         parameters: Of its weights.
     """
 
     name: str
+    title: str
     operator: str
     parameters: int
 
@@ -86,10 +88,10 @@ def prepare(graph: Path, folder: Path) -> PreparedGraph:
 
 def _check_operators(model: onnx.ModelProto) -> None:
     unknown = sorted(
-        {f"{node.domain}.{node.op_type}" for node in model.graph.node}
-        - {f"{node.domain}.{node.op_type}" for node in model.graph.node
-           if node.domain in _KNOWN_DOMAINS}
-    )  # fmt: skip
+        f"{node.domain}.{node.op_type}"
+        for node in model.graph.node
+        if node.domain not in _KNOWN_DOMAINS
+    )
     if unknown:
         raise DerivationError(
             f"operator {unknown[0]} is not one of ONNX: its shapes cannot be inferred, and the "
@@ -100,10 +102,14 @@ def _check_operators(model: onnx.ModelProto) -> None:
 def _layers(model: onnx.ModelProto) -> tuple[QuantisableLayer, ...]:
     sizes = {weight.name: math.prod(weight.dims) for weight in model.graph.initializer}
     return tuple(
-        QuantisableLayer(node.name, node.op_type, sizes[node.input[1]])
+        QuantisableLayer(node.name, _title(node.input[1]), node.op_type, sizes[node.input[1]])
         for node in model.graph.node
         if node.op_type in LAYER_TYPES and node.input[1] in sizes
     )
+
+
+def _title(weight: str) -> str:
+    return weight.removeprefix("network.").removesuffix(".weight")
 
 
 def _following(model: onnx.ModelProto, layers: Sequence[QuantisableLayer]) -> tuple[str, ...]:

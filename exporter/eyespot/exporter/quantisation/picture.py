@@ -8,7 +8,6 @@ from pathlib import Path
 from eyespot.exporter.quantisation.sensitivity import Sensitivity
 
 _INCHES_A_LAYER = 0.22
-_LOWEST = 1e-6  # of what a logarithm can show
 
 
 def draw_sensitivities(
@@ -35,14 +34,12 @@ def draw_sensitivities(
     ):
         places = [n for n, each in enumerate(sensitivities) if each.is_float == is_float]
         if places:
-            errors = [max(sensitivities[n].relative_error, _LOWEST) for n in places]
+            errors = [100 * sensitivities[n].relative_error for n in places]
             axes.barh(places, errors, color=color, label=text)
-    axes.set_yticks(range(count), [f"{each.layer}  {each.operator}" for each in sensitivities],
-                    fontsize=8)  # fmt: skip
+    axes.set_yticks(range(count), [each.title for each in sensitivities], fontsize=8)
     axes.set_ylim(count - 0.4, -0.6)
-    axes.set_xscale("log")
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("relative error of the outputs when this layer alone is quantised")
+    axes.set_xlabel("change of the outputs when this layer alone is quantised, % of their length")
     axes.set_title(title)
     axes.legend()
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -169,7 +170,8 @@ def _telling(what: str) -> Iterator[None]:
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     except Exception as error:  # its exceptions share no class of their own
         raise DerivationError(f"{what}: {error!r}") from error
     finally:

@@ -12,18 +12,14 @@ from typing import Any
 from eyespot.exporter.errors import CalibrationError, DerivationError, NotWorthwhileError
 from eyespot.exporter.parity import Run, class_axis, open_session, run_session
 from eyespot.exporter.quantisation.agreement import Agreement, Judge
-from eyespot.exporter.quantisation.calibration import MAX_PICTURES, Calibration, read_calibration
+from eyespot.exporter.quantisation.calibration import Calibration, read_calibration
 from eyespot.exporter.quantisation.conversion import measure
 from eyespot.exporter.quantisation.derive import Derived, Place, derivation, write_derived
-from eyespot.exporter.quantisation.graph import prepare
+from eyespot.exporter.quantisation.graph import PreparedGraph, prepare
 from eyespot.exporter.quantisation.maps import METHOD, map_correlation
-from eyespot.exporter.quantisation.processor import (
-    Processor,
-    Scheme,
-    scheme_for,
-    this_processor,
-)
-from eyespot.exporter.quantisation.quantiser import Calibrator, Method, Quantiser
+from eyespot.exporter.quantisation.processor import Scheme
+from eyespot.exporter.quantisation.quantiser import Quantiser
+from eyespot.exporter.quantisation.recipe import Recipe
 from eyespot.exporter.quantisation.sensitivity import (
     Choice,
     Sensitivity,
@@ -31,12 +27,9 @@ from eyespot.exporter.quantisation.sensitivity import (
     measure_sensitivities,
 )
 from eyespot.exporter.quantisation.source import Source, open_source
-from eyespot.v1.manifest import QUANTISED
+from eyespot.v1.manifest import QUANTISED, Derivation
 
 Progress = Callable[[str], None]
-
-MAX_ACCURACY_DROP = 1.0
-MIN_AGREEMENT = 0.98
 
 # Each layer is tried on so many pictures, and maps are compared on so many.
 _PICTURES_OF_A_LAYER = 16
@@ -68,14 +61,7 @@ def quantize(
     version: str | None = None,
     model_name: str | None = None,
     as_version: bool = False,
-    method: Method = "static",
-    calibrator: Calibrator = "minmax",
-    per_channel: bool = True,
-    processor: Processor | None = None,
-    max_accuracy_drop: float = MAX_ACCURACY_DROP,
-    min_agreement: float = MIN_AGREEMENT,
-    most_pictures: int = MAX_PICTURES,
-    force: bool = False,
+    recipe: Recipe | None = None,
     progress: Progress | None = None,
     told_sensitivities: Callable[[Sequence[Sensitivity]], None] | None = None,
 ) -> Quantised:
@@ -89,15 +75,7 @@ def quantize(
         version: The latest if not told.
         model_name: Of the new model; the old name and "_int8" if not told.
         as_version: Make it the next version of the same model instead.
-        method: "static" ranges of the activations, from the pictures; or "dynamic", from each
-            input.
-        calibrator: How static ranges are told from values.
-        per_channel: Each output channel of a weight has a scale of its own.
-        processor: That it is for; this machine's if not told.
-        max_accuracy_drop: In points, where the classes are known.
-        min_agreement: Fraction of pictures with the same top class, where they are not.
-        most_pictures: To read of the folder.
-        force: Write it though it is less exact than that, or slower than its source here.
+        recipe: How it is done, and how much may be lost.
         progress: Told what is being done.
         told_sensitivities: Given what was found out about the layers before anything is refused.
 
@@ -106,92 +84,150 @@ def quantize(
         NotWorthwhileError: It would be too inexact, or slower.
         ExportError: Nothing was written, and why.
     """
-    tell = progress or (lambda _: None)
+    recipe, tell = recipe or Recipe(), progress or (lambda _: None)
     source = open_source(Path(repository), name, version)
     axis = _check(source)
-    here = this_processor()
-    target = processor or here
-    scheme = scheme_for(target)
     tell("reading the pictures")
-    pictures = read_calibration(source, Path(calibration), most=most_pictures)
-    original = run_session(open_session(source.graph))
-    tell("asking the source")
-    judge = Judge(original, pictures.held_out, classes=pictures.classes, class_axis=axis)
-    if not force:
-        _check_domain(source, judge)
-
-    def is_enough(agreement: Agreement) -> bool:
-        if agreement.accuracy_drop is None:
-            return agreement.top1_agreement >= min_agreement
-        return agreement.accuracy_drop <= max_accuracy_drop
-
+    pictures = read_calibration(source, Path(calibration), most=recipe.most_pictures)
     with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
-        tell("preparing the graph")
-        graph = prepare(source.graph, Path(folder))
-        quantiser = Quantiser(
-            graph, Path(folder), scheme=scheme, method=method, per_channel=per_channel
+        attempt = _Attempt(source, pictures, recipe, Path(folder), axis, tell)
+        sensitivities, choice = attempt.choose_layers()
+        if told_sensitivities:
+            told_sensitivities(sensitivities)
+        if not choice.is_enough and not recipe.force:
+            raise NotWorthwhileError(_too_far(choice, len(sensitivities), pictures))
+        graph = attempt.quantise(choice.layers)
+        tell("measuring speed")
+        measured = measure(source, graph)
+        slowness = _slowness(measured, recipe.scheme)
+        # Twice, for other programs may have been in the way.
+        if slowness and recipe.is_for_here and not recipe.force and _is_slower(source, graph):
+            raise NotWorthwhileError(f"{slowness[0]}; --force writes it all the same")
+        tell("comparing maps")
+        measured |= attempt.compare_maps(graph)
+        derived = write_derived(
+            source,
+            graph,
+            _step(source, pictures, recipe, choice, measured, layers=len(sensitivities)),
+            place=Place("_int8", model_name, as_version),
+            pictures=pictures.held_out,
+            notes=(*pictures.notes, *attempt.graph.notes, *slowness),
         )
-        if method == "static":
+    return Quantised(derived, choice.agreement, sensitivities)
+
+
+class _Attempt:
+    """The steps from a source to a quantised graph in a folder.
+
+    Raises:
+        CalibrationError: The source does not know the pictures.
+        DerivationError: The graph cannot be quantised.
+    """
+
+    graph: PreparedGraph
+
+    def __init__(
+        self,
+        source: Source,
+        pictures: Calibration,
+        recipe: Recipe,
+        folder: Path,
+        axis: int,
+        tell: Progress,
+    ) -> None:
+        self._source, self._pictures, self._recipe = source, pictures, recipe
+        self._axis, self._tell = axis, tell
+        self._original = run_session(open_session(source.graph))
+        tell("asking the source")
+        self._judge = Judge(
+            self._original, pictures.held_out, classes=pictures.classes, class_axis=axis
+        )
+        if not recipe.force:
+            _check_domain(source, self._judge)
+        tell("preparing the graph")
+        self.graph = prepare(source.graph, folder)
+        self._quantiser = Quantiser(
+            self.graph,
+            folder,
+            scheme=recipe.scheme,
+            method=recipe.method,
+            per_channel=recipe.per_channel,
+        )
+        if recipe.method == "static":
             tell(f"measuring ranges on {pictures.range_count} pictures")
-            input_name = source.manifest.inputs[0].name
-            quantiser.calibrate(pictures.ranges, input_name=input_name, calibrator=calibrator)
-        some = pictures.first(_PICTURES_OF_A_LAYER)
+            self._quantiser.calibrate(
+                pictures.ranges,
+                input_name=source.manifest.inputs[0].name,
+                calibrator=recipe.calibrator,
+            )
+
+    def choose_layers(self) -> tuple[tuple[Sensitivity, ...], Choice]:
+        """Try each layer alone, and leave out as few as will do."""
+        some = self._pictures.first(_PICTURES_OF_A_LAYER)
         sensitivities = measure_sensitivities(
-            graph.layers,
-            Judge(original, some, class_axis=axis),
-            lambda layer: _opened(quantiser.quantise(only=[layer])),
-            progress=tell,
+            self.graph.layers,
+            Judge(self._original, some, class_axis=self._axis),
+            lambda layer: _opened(self._quantiser.quantise(only=[layer])),
+            progress=self._tell,
         )
         choice = choose_float_layers(
             sensitivities,
-            lambda layers: judge.compare(_opened(quantiser.quantise(but=layers))),
-            is_enough,
-            progress=tell,
+            lambda layers: self._judge.compare(_opened(self.quantise(layers))),
+            self._recipe.is_enough,
+            progress=self._tell,
         )
-        sensitivities = tuple(
+        marked = (
             dataclasses.replace(each, is_float=each.layer in choice.layers)
             for each in sensitivities
         )
-        if told_sensitivities:
-            told_sensitivities(sensitivities)
-        if not choice.is_enough and not force:
-            raise NotWorthwhileError(_too_far(choice, len(graph.layers), pictures))
-        path = quantiser.quantise(but=choice.layers)
-        tell("measuring speed")
-        measured = measure(source, path)
-        notes = (*pictures.notes, *graph.notes, *_slowness(measured, scheme))
-        if _is_slower(measured) and target == here and not force:
-            raise NotWorthwhileError(f"{notes[-1]}; --force writes it all the same")
-        tell("comparing maps")
-        derived = write_derived(
-            source,
-            path,
-            derivation(
-                source,
-                QUANTISED,
-                top1_agreement=choice.agreement.top1_agreement,
-                pictures=choice.agreement.pictures,
-                settings={
-                    "method": method,
-                    "numbers": str(scheme),
-                    "processor": target,
-                    "per_channel": per_channel and method == "static",
-                    "calibrator": calibrator if method == "static" else None,
-                    "calibration_pictures": pictures.range_count if method == "static" else 0,
-                    "float_layers": list(choice.layers),
-                    "layers": len(graph.layers),
-                },
-                measured={
-                    **_losses(choice.agreement),
-                    **measured,
-                    **_maps(source, original, _opened(path), pictures),
-                },
-            ),
-            place=Place("_int8", model_name, as_version),
-            pictures=pictures.held_out,
-            notes=notes,
-        )
-    return Quantised(derived, choice.agreement, sensitivities)
+        return tuple(marked), choice
+
+    def quantise(self, float_layers: Sequence[str]) -> Path:
+        """Write the graph with some layers left in floating point."""
+        return self._quantiser.quantise(but=float_layers)
+
+    def compare_maps(self, graph: Path) -> dict[str, Any]:
+        """Compare where a classifier looks before and after."""
+        if self._source.manifest.task != "classification":
+            return {}
+        some = self._pictures.first(_PICTURES_OF_MAPS)
+        found = map_correlation(self._source, self._original, _opened(graph), some)
+        return {
+            "map_rank_correlation": round(found, 4),
+            "map_method": METHOD,
+            "map_pictures": sum(map(len, some)),
+        }
+
+
+def _step(
+    source: Source,
+    pictures: Calibration,
+    recipe: Recipe,
+    choice: Choice,
+    measured: dict[str, Any],
+    *,
+    layers: int,
+) -> Derivation:
+    """Write down how a version was quantised, and what came of it."""
+    agreement = choice.agreement
+    return derivation(
+        source,
+        QUANTISED,
+        top1_agreement=agreement.top1_agreement,
+        pictures=agreement.pictures,
+        settings={
+            **recipe.settings(range_pictures=pictures.range_count),
+            "layers": layers,
+            "float_layers": list(choice.layers),
+        },
+        measured={
+            "accuracy": agreement.accuracy,
+            "source_accuracy": agreement.source_accuracy,
+            "max_abs_diff": agreement.max_abs_diff,
+            "relative_error": agreement.relative_error,
+            **measured,
+        },
+    )
 
 
 def _check(source: Source) -> int:
@@ -248,12 +284,9 @@ def _too_far(choice: Choice, layers: int, pictures: Calibration) -> str:
     )
 
 
-def _is_slower(measured: dict[str, Any]) -> bool:
-    return all(speed["times_as_fast"] < 1 for speed in measured["speed"])
-
-
 def _slowness(measured: dict[str, Any], scheme: Scheme) -> tuple[str, ...]:
-    if not _is_slower(measured):
+    """Tell that every batch was slower than the source's; nothing if one was not."""
+    if any(speed["times_as_fast"] >= 1 for speed in measured["speed"]):
         return ()
     speed = measured["speed"][0]
     return (
@@ -262,22 +295,5 @@ def _slowness(measured: dict[str, Any], scheme: Scheme) -> tuple[str, ...]:
     )
 
 
-def _losses(agreement: Agreement) -> dict[str, Any]:
-    return {
-        "accuracy": agreement.accuracy,
-        "source_accuracy": agreement.source_accuracy,
-        "max_abs_diff": agreement.max_abs_diff,
-        "relative_error": agreement.relative_error,
-    }
-
-
-def _maps(source: Source, original: Run, derived: Run, pictures: Calibration) -> dict[str, Any]:
-    """Compare maps of a classifier."""
-    if source.manifest.task != "classification":
-        return {}
-    some = pictures.first(_PICTURES_OF_MAPS)
-    return {
-        "map_rank_correlation": round(map_correlation(source, original, derived, some), 4),
-        "map_method": METHOD,
-        "map_pictures": sum(map(len, some)),
-    }
+def _is_slower(source: Source, graph: Path) -> bool:
+    return all(speed["times_as_fast"] < 1 for speed in measure(source, graph)["speed"])

@@ -18,6 +18,7 @@ class Sensitivity:
 
     Attributes:
         layer: Name of the node.
+        title: What its weights are called in the network.
         operator: "Conv", "Gemm" or "MatMul".
         parameters: Of its weights.
         relative_error: Length of the change of the outputs over that of the outputs.
@@ -26,6 +27,7 @@ class Sensitivity:
     """
 
     layer: str
+    title: str
     operator: str
     parameters: int
     relative_error: float
@@ -55,6 +57,7 @@ def measure_sensitivities(
         found.append(
             Sensitivity(
                 layer.name,
+                layer.title,
                 layer.operator,
                 layer.parameters,
                 agreement.relative_error,
