@@ -248,7 +248,7 @@ def _facts(entry: Entry) -> dict[str, object]:
         "saliency": "yes" if entry.is_explainable else "no: there is no PyTorch original",
         "preprocessing": rule_text(entry.preprocessing),
         **_provenance(entry.provenance),
-        **{str(step): _step(step) for step in entry.derivations},
+        "made": "\n".join(map(_step, entry.derivations)),
         "files": "\n".join(f"{name} ({size:,} bytes)" for name, size in entry.files.items()),
         "written by": ", ".join(f"{k} {v}" for k, v in entry.library_versions.items()),
     }
@@ -267,18 +267,21 @@ def _provenance(provenance: Provenance) -> dict[str, object]:
 
 
 def _step(step: Derivation) -> str:
-    """Write how a version was made from another, and what came of it."""
-    agreement = (
-        ""
-        if step.top1_agreement is None
-        else f"top-1 agreement: {step.top1_agreement:.2%} of {step.pictures} pictures\n"
-    )
-    measured = {name: value for name, value in step.measured.items() if name != "speed"}
-    speeds = [
-        f"{speed['times_as_fast']} times as fast at batch {speed['batch_size']}"
-        for speed in step.measured.get("speed", ())
-    ]
-    return agreement + _lines({**step.settings, **measured, "speed when made": speeds})
+    """Write how a version was made from another, and what came of it; details are set in."""
+    told: dict[str, Any] = {
+        "top-1 agreement": step.top1_agreement
+        and f"{step.top1_agreement:.2%} of {step.pictures} pictures",
+        **step.settings,
+        **step.measured,
+        "speed": [
+            f"{speed['times_as_fast']} times as fast at batch {speed['batch_size']}"
+            for speed in step.measured.get("speed", ())
+        ],
+    }
+    short = {
+        name: f"{value:.4g}" if isinstance(value, float) else value for name, value in told.items()
+    }
+    return "\n  ".join([str(step), *_lines(short).splitlines()])
 
 
 def _lines(values: Mapping[str, Any]) -> str:
