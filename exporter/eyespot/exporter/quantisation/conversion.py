@@ -17,6 +17,7 @@ from eyespot.exporter.quantisation.derive import Derived, Place, derivation, wri
 from eyespot.exporter.quantisation.source import Source, open_source
 from eyespot.exporter.quantisation.speed import measure_opening, measure_speed
 from eyespot.exporter.quantisation.weights import store_weights_as_int8
+from eyespot.v1.external_data import check_external_data
 from eyespot.v1.manifest import MODEL_FILE, OPTIMISED
 
 Conversion = Literal["float16", "int8 weights"]
@@ -176,6 +177,11 @@ def _convert_to_float16(graph: Path, path: Path) -> None:
 
 
 def _optimise(graph: Path, path: Path) -> None:
+    if check_external_data(graph):
+        # What is written would name the file of weights beside its source.
+        whole = path.with_name("whole.onnx")
+        onnx.save(onnx.load(graph), whole)
+        graph = whole
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
