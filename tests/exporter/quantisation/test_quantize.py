@@ -215,12 +215,13 @@ def test_dynamic_ranges_as_the_next_version(repository, calibration):
     shutil.rmtree(found.derived.path)
 
 
-def test_a_model_that_takes_arrays(repository, calibration, make_net, sample):
-    from eyespot.exporter import export
-
-    export(make_net(), sample, repository=repository, name="arrays")
+def test_a_model_that_takes_arrays(repository, calibration, tmp_path):
+    shutil.copytree(repository / "small", tmp_path / "small")
+    manifest = json.loads((tmp_path / "small" / "1" / "manifest.json").read_text())
+    manifest["preprocessing"] = None
+    (tmp_path / "small" / "1" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DerivationError, match="takes arrays"):
-        quantize(repository, "arrays", calibration=calibration)
+        quantize(tmp_path, "small", calibration=calibration)
 
 
 def test_a_model_without_a_manifest(repository, calibration, tmp_path):
