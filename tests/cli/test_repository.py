@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from PIL import Image
 
 from eyespot.cli.main import main
 
@@ -284,4 +286,50 @@ def test_a_folder_of_pictures_that_is_not_there(run, tmp_path):
     words = ["--parity-images", tmp_path / "absent"]
     ran = run("export", "lenet5_modern", "--output", tmp_path / "models", *words)
     assert ran.code == 1
-    assert "absent is no folder: parity needs a folder of pictures" in ran.err
+    assert "absent is no folder: a folder of pictures is expected" in ran.err
+
+
+def test_smaller_versions_are_made_and_told_of(run, repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(repository, tmp_path / "models")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(32):
+        Image.effect_noise((40, 40), number + 5).save(pictures / f"{number:02}.png")
+
+    ran = run("quantize", "models/letters", "--calibration", pictures, "--force")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[1].split()[:2] == ["LAYER", "OPERATOR"]
+    assert [line.split()[:2] for line in lines[2:7]] == [
+        ["conv1", "Conv"], ["conv2", "Conv"], ["fc1", "Gemm"], ["fc2", "Gemm"], ["fc3", "Gemm"]
+    ]  # fmt: skip
+    assert "drew letters-sensitivity.png" in ran.out
+    assert (tmp_path / "letters-sensitivity.png").exists()
+    assert "of 16 held-out pictures" in ran.out
+    assert lines[-1].startswith("wrote letters_int8 version 1 at ")
+
+    assert run("convert", "models/letters", "--int8-weights", "--name", "small").code == 0
+    assert run("optimize", "models/letters", "--json").json["model_name"] == "letters_optimised"
+
+    ran = run("check", "models")
+    assert ran.code == 0, ran.out
+    assert "ok     letters_int8 version 1, quantised from letters version 1, max_abs" in ran.out
+    assert "ok     small version 1, int8 weights from letters version 1, max_abs" in ran.out
+
+    out = run("inspect", "models/letters_int8").out
+    assert "quantised from letters version 1" in out
+    assert "of 16 pictures" in out
+
+
+def test_a_version_is_made_here_or_there(run, repository):
+    ran = run("optimize", repository / "letters", "--name", "x", "--as-version")
+    assert ran.code == 2
+    assert "--name is for another model" in ran.err
+
+
+def test_ranges_of_each_input_need_no_calibrator(run, repository, tmp_path):
+    words = ["--calibration", tmp_path, "--method", "dynamic", "--calibrate", "entropy"]
+    ran = run("quantize", repository / "letters", *words)
+    assert ran.code == 2
+    assert "--calibrate is about static ranges" in ran.err

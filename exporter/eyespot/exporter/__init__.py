@@ -6,11 +6,14 @@ from eyespot.exporter.compare import ComparedNetwork, EntryPlace, compare_networ
 from eyespot.exporter.comparison_picture import draw_comparison
 from eyespot.exporter.effective_field import EffectiveField, effective_field
 from eyespot.exporter.errors import (
+    CalibrationError,
     CaptureError,
+    DerivationError,
     ExportError,
     InputSizeError,
     LabelsError,
     ModelTooLargeError,
+    NotWorthwhileError,
     OnnxError,
     OriginalError,
     ParityError,
@@ -30,9 +33,11 @@ from eyespot.exporter.zoo_export import export_zoo_model, export_zoo_parts
 __all__ = [
     "PUBLISHED_ERRORS",
     "AddResult",
+    "CalibrationError",
     "CaptureError",
     "CheckResult",
     "ComparedNetwork",
+    "DerivationError",
     "EffectiveField",
     "Entry",
     "EntryPlace",
@@ -43,6 +48,7 @@ __all__ = [
     "Layer",
     "LayerTable",
     "ModelTooLargeError",
+    "NotWorthwhileError",
     "OnnxError",
     "OriginalError",
     "ParityError",

@@ -49,6 +49,7 @@ class CheckResult:
         reasons: What is wrong with it.
         notes: What could not be checked, and why that is no fault.
         parity: As measured now.
+        derivation: How it was made from another version; empty for most.
     """
 
     model_name: str
@@ -57,6 +58,7 @@ class CheckResult:
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
     parity: ParityReport | None = None
+    derivation: str = ""
 
 
 def check_repository(
@@ -104,6 +106,7 @@ class _Examination:
         self.reasons: list[str] = []
         self.notes: list[str] = []
         self.parity: ParityReport | None = None
+        self.derivation = ""
 
     def run(self) -> CheckResult:
         """Take every step that can still be taken."""
@@ -121,6 +124,7 @@ class _Examination:
             tuple(self.reasons),
             tuple(self.notes),
             self.parity,
+            self.derivation,
         )
 
     def _read_config(self) -> ModelConfig | None:
@@ -144,6 +148,7 @@ class _Examination:
         except ManifestError as error:
             self.reasons.append(str(error))
             return
+        self.derivation = ", ".join(map(str, manifest.derivations))
         self._compare(manifest, config)
         # What has changed on disk is not run: its hash is the reason already.
         if self._check_files(manifest) and self._check_external_data(manifest) and self._open():
@@ -220,7 +225,9 @@ class _Examination:
         return True
 
     def _measure(self, manifest: Manifest, config: ModelConfig | None) -> None:
-        if manifest.parity is None:
+        if manifest.parity is None or (
+            manifest.derivations and ORIGINAL_FILE not in manifest.files
+        ):
             self.notes.append(f"no {ORIGINAL_FILE}: it serves without saliency, unproven")
             return
         try:

@@ -10,6 +10,10 @@ ExportError (ValueError)
 │   └── ModelTooLargeError  the graph alone takes more than protobuf holds
 ├── OriginalError           original.pt2 is damaged, or holds what is not read from a file
 ├── ParityError             the two artefacts disagree: by how much, in which output
+├── DerivationError         a version cannot be made from another: it is quantised already,
+│   │                       has no manifest, or an operator is not known
+│   ├── CalibrationError    the pictures are too few, or of another domain
+│   └── NotWorthwhileError  what was made is too far from its source, or slower
 └── RepositoryError         a bad name, or an entry that stands in the way
 """
 
@@ -50,6 +54,18 @@ class OriginalError(ExportError):
 
 class ParityError(ExportError):
     """ONNX Runtime and the PyTorch original do not agree."""
+
+
+class DerivationError(ExportError):
+    """A version cannot be made from another one."""
+
+
+class CalibrationError(DerivationError):
+    """The pictures to calibrate on are too few, or are not what the network knows."""
+
+
+class NotWorthwhileError(DerivationError):
+    """What was made is less exact than was asked for, or slower than what it was made from."""
 
 
 class RepositoryError(ExportError):

@@ -16,6 +16,7 @@ from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
     ORIGINAL_FILE,
+    Derivation,
     ManifestError,
     ParityReport,
     Provenance,
@@ -44,6 +45,7 @@ class Entry:
         provenance: Where the network came from.
         files: Size in bytes by name.
         library_versions: What wrote it.
+        derivations: How it was made from another version, the last step last.
     """
 
     model_name: str
@@ -60,6 +62,7 @@ class Entry:
     provenance: Provenance
     files: Mapping[str, int]
     library_versions: Mapping[str, str]
+    derivations: tuple[Derivation, ...] = ()
 
 
 def inspect_entry(repository: Path | str, name: str, version: str | None = None) -> Entry:
@@ -109,6 +112,7 @@ def inspect_entry(repository: Path | str, name: str, version: str | None = None)
             if path.is_file()
         },
         library_versions=manifest.library_versions,
+        derivations=manifest.derivations,
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +206,28 @@ def measure(
         ParityError: They differ beyond `atol` plus `rtol` times the output's scale, or an
             output is not finite, or rows influence each other.
     """
+    cases = compare(
+        original, served, batches, outputs=outputs, class_axis=class_axis, atol=atol, rtol=rtol
+    )
+    _check_rows(original, max(batches, key=len), atol=atol, rtol=rtol)
+    return ParityReport(atol, rtol, cases)
+
+
+def compare(
+    original: Run,
+    served: Run,
+    batches: Sequence[Batch],
+    *,
+    outputs: Sequence[str],
+    class_axis: int | None = None,
+    atol: float = math.inf,
+    rtol: float = 0.0,
+) -> tuple[ParityCase, ...]:
+    """Compare outputs and nothing else; arguments as `measure`, but any difference will do.
+
+    Raises:
+        ParityError: They differ beyond what is tolerated, or an output is not finite.
+    """
     cases = []
     for batch in batches:
         pairs = zip(original(*batch.inputs), served(*batch.inputs), strict=True)
@@ -214,8 +237,7 @@ def measure(
                 agreement = float(np.mean(_top(found, class_axis) == _top(expected, class_axis)))
                 case = dataclasses.replace(case, top1_agreement=agreement)
             cases.append(case)
-    _check_rows(original, max(batches, key=len), atol=atol, rtol=rtol)
-    return ParityReport(atol, rtol, tuple(cases))
+    return tuple(cases)
 
 
 def _compare(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyespot.exporter.errors import PreprocessingFitError
 from eyespot.exporter.parity import Batch
@@ -15,6 +18,8 @@ from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 MAX_PICTURES = 64
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,21 @@ class Pictures:
     """
 
     batches: tuple[Batch, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PictureRows:
+    """Pictures one by one.
+
+    Attributes:
+        paths: Of those that could be read.
+        rows: Of each its pixels (H, W, C), as the network takes them.
+        skipped: Name and reason of each that could not.
+    """
+
+    paths: tuple[Path, ...]
+    rows: tuple[Pixels, ...]
     skipped: tuple[str, ...]
 
 
@@ -49,19 +69,9 @@ def read_pictures(
         raise PreprocessingFitError(
             "parity on pictures needs a preprocessing rule, and this model takes none"
         )
-    if not folder.is_dir():
-        raise PreprocessingFitError(f"{folder} is no folder: parity needs a folder of pictures")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    rows, skipped = [], []
-    for path in found[:MAX_PICTURES]:
-        try:
-            with open_picture(path) as image:
-                pixels = rule.apply(image)  # (H, W, C)
-            if shape is not None and pixels.shape[:2] != shape:
-                raise PreprocessingError(f"gives {pixels.shape[:2]}, the network takes {shape}")
-            rows.append(pixels)
-        except (OSError, SyntaxError, ValueError) as error:
-            skipped.append(f"{path.name}: {error}".replace(str(folder), folder.name))
+    found = find_pictures(folder)
+    read = read_rows(found[:MAX_PICTURES], rule, shape=shape, folder=folder)
+    rows, skipped = read.rows, read.skipped
     if not rows:
         reasons = f" ({skipped[0]})" if skipped else ""
         raise PreprocessingFitError(f"no usable picture among {len(found)} in {folder}{reasons}")
@@ -69,8 +79,49 @@ def read_pictures(
     unreadable = f", {len(skipped)} unreadable" if skipped else ""
     source = f"{len(rows)}{of_all} pictures{unreadable}"
     step = batch_size if shape is not None else 1
-    batches = tuple(
-        Batch(source, (np.stack(rows[start : start + step]),))
-        for start in range(0, len(rows), step)
+    return Pictures(batches_of(rows, source=source, batch_size=step), skipped)
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Name the pictures of a folder and of those below it, in order.
+
+    Raises:
+        PreprocessingFitError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise PreprocessingFitError(f"{folder} is no folder: a folder of pictures is expected")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def read_rows(
+    paths: Sequence[Path], rule: PreprocessingRule, *, shape: tuple[int, int] | None, folder: Path
+) -> PictureRows:
+    """Read pictures by a rule; those that cannot be read or have another shape are skipped.
+
+    Args:
+        paths: Of the pictures.
+        rule: The model's own.
+        shape: (height, width) that the network takes; None where it takes any.
+        folder: That they are in, which reasons name without its own place.
+    """
+    kept, rows, skipped = [], [], []
+    for path in paths:
+        try:
+            with open_picture(path) as image:
+                pixels = rule.apply(image)  # (H, W, C)
+            if shape is not None and pixels.shape[:2] != shape:
+                raise PreprocessingError(f"gives {pixels.shape[:2]}, the network takes {shape}")
+        except (OSError, SyntaxError, ValueError) as error:
+            skipped.append(f"{path.name}: {error}".replace(str(folder), folder.name))
+        else:
+            kept.append(path)
+            rows.append(pixels)
+    return PictureRows(tuple(kept), tuple(rows), tuple(skipped))
+
+
+def batches_of(rows: Sequence[Pixels], *, source: str, batch_size: int) -> tuple[Batch, ...]:
+    """Stack pictures into batches; the last may have fewer rows."""
+    return tuple(
+        Batch(source, (np.stack(rows[start : start + batch_size]),))  # (B, H, W, C)
+        for start in range(0, len(rows), batch_size)
     )
-    return Pictures(batches, tuple(skipped))

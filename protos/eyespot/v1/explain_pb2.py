@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from eyespot.v1 import inference_pb2 as eyespot_dot_v1_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65yespot/v1/explain.proto\x12\neyespot.v1\x1a\x1a\x65yespot/v1/inference.proto\"\xcd\x01\n\rExplainTarget\x12\x0f\n\x05index\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x12\x17\n\ragainst_index\x18\x03 \x01(\x03H\x01\x12\x17\n\ragainst_label\x18\x04 \x01(\tH\x01\x12\x11\n\x04step\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x0e\n\x06region\x18\x06 \x01(\x0c\x12\x14\n\x0cregion_shape\x18\x07 \x03(\x03\x12\x11\n\tembedding\x18\x08 \x03(\x02\x42\x08\n\x06targetB\t\n\x07\x61gainstB\x07\n\x05_step\"\x95\x04\n\x0e\x45xplainRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12>\n\nparameters\x18\x05 \x03(\x0b\x32*.eyespot.v1.ExplainRequest.ParametersEntry\x12>\n\x06inputs\x18\x06 \x03(\x0b\x32..eyespot.v1.ModelInferRequest.InferInputTensor\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x12*\n\x07targets\x18\x08 \x03(\x0b\x32\x19.eyespot.v1.ExplainTarget\x12\x37\n\x11\x63hannel_reduction\x18\t \x01(\x0e\x32\x1c.eyespot.v1.ChannelReduction\x12 \n\x05score\x18\n \x01(\x0e\x32\x11.eyespot.v1.Score\x12\x17\n\x0ftargets_per_row\x18\x0b \x01(\x03\x12\x31\n\x08\x65ncoding\x18\x0c \x01(\x0e\x32\x1f.eyespot.v1.AttributionEncoding\x1aM\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter:\x02\x38\x01\"\xe4\x01\n\x0eRowExplanation\x12\x0e\n\x06target\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x38\n\x07reports\x18\x04 \x03(\x0b\x32\'.eyespot.v1.RowExplanation.ReportsEntry\x12\x0b\n\x03row\x18\x05 \x01(\x03\x12\x0b\n\x03png\x18\x06 \x01(\x0c\x12\x0f\n\x07minimum\x18\x07 \x01(\x01\x12\x0f\n\x07maximum\x18\x08 \x01(\x01\x1a.\n\x0cReportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xf7\x02\n\x0f\x45xplainResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12?\n\nparameters\x18\x05 \x03(\x0b\x32+.eyespot.v1.ExplainResponse.ParametersEntry\x12(\n\x04rows\x18\x06 \x03(\x0b\x32\x1a.eyespot.v1.RowExplanation\x12\x46\n\x0c\x61ttributions\x18\x07 \x01(\x0b\x32\x30.eyespot.v1.ModelInferResponse.InferOutputTensor\x12\x1b\n\x13raw_output_contents\x18\x08 \x03(\x0c\x1aM\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter:\x02\x38\x01\"`\n\x15\x45xplainStreamResponse\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\x35\n\x10\x65xplain_response\x18\x02 \x01(\x0b\x32\x1b.eyespot.v1.ExplainResponse\"?\n\x12ListMethodsRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xe0\x01\n\x0fMethodParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\rdefault_value\x18\x04 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter\x12+\n\x07minimum\x18\x05 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter\x12+\n\x07maximum\x18\x06 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\"\xae\x01\n\x0eSaliencyMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paper\x18\x02 \x01(\t\x12\x11\n\tavailable\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\nparameters\x18\x05 \x03(\x0b\x32\x1b.eyespot.v1.MethodParameter\x12\x16\n\x0e\x66orward_passes\x18\x06 \x01(\x01\x12\x13\n\x0bscales_with\x18\x07 \x01(\t\"?\n\x0cSpatialLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x12\n\nis_default\x18\x03 \x01(\x08\"\xa8\x01\n\x13ListMethodsResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12+\n\x07methods\x18\x04 \x03(\x0b\x32\x1a.eyespot.v1.SaliencyMethod\x12(\n\x06layers\x18\x05 \x03(\x0b\x32\x18.eyespot.v1.SpatialLayer*|\n\x05Score\x12\x15\n\x11SCORE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCORE_LOGIT\x10\x01\x12\x15\n\x11SCORE_PROBABILITY\x10\x02\x12\x16\n\x12SCORE_BINARY_LOGIT\x10\x03\x12\x1c\n\x18SCORE_BINARY_PROBABILITY\x10\x04*\x88\x01\n\x10\x43hannelReduction\x12!\n\x1d\x43HANNEL_REDUCTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43HANNEL_REDUCTION_NONE\x10\x01\x12\x19\n\x15\x43HANNEL_REDUCTION_MAX\x10\x02\x12\x1a\n\x16\x43HANNEL_REDUCTION_MEAN\x10\x03*w\n\x13\x41ttributionEncoding\x12$\n ATTRIBUTION_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41TTRIBUTION_ENCODING_RAW\x10\x01\x12\x1c\n\x18\x41TTRIBUTION_ENCODING_PNG\x10\x02\x32\xf6\x01\n\x0e\x45xplainService\x12\x42\n\x07\x45xplain\x12\x1a.eyespot.v1.ExplainRequest\x1a\x1b.eyespot.v1.ExplainResponse\x12P\n\rExplainStream\x12\x1a.eyespot.v1.ExplainRequest\x1a!.eyespot.v1.ExplainStreamResponse0\x01\x12N\n\x0bListMethods\x12\x1e.eyespot.v1.ListMethodsRequest\x1a\x1f.eyespot.v1.ListMethodsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65yespot/v1/explain.proto\x12\neyespot.v1\x1a\x1a\x65yespot/v1/inference.proto\"\xcd\x01\n\rExplainTarget\x12\x0f\n\x05index\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05label\x18\x02 \x01(\tH\x00\x12\x17\n\ragainst_index\x18\x03 \x01(\x03H\x01\x12\x17\n\ragainst_label\x18\x04 \x01(\tH\x01\x12\x11\n\x04step\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x0e\n\x06region\x18\x06 \x01(\x0c\x12\x14\n\x0cregion_shape\x18\x07 \x03(\x03\x12\x11\n\tembedding\x18\x08 \x03(\x02\x42\x08\n\x06targetB\t\n\x07\x61gainstB\x07\n\x05_step\"\x95\x04\n\x0e\x45xplainRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12>\n\nparameters\x18\x05 \x03(\x0b\x32*.eyespot.v1.ExplainRequest.ParametersEntry\x12>\n\x06inputs\x18\x06 \x03(\x0b\x32..eyespot.v1.ModelInferRequest.InferInputTensor\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x12*\n\x07targets\x18\x08 \x03(\x0b\x32\x19.eyespot.v1.ExplainTarget\x12\x37\n\x11\x63hannel_reduction\x18\t \x01(\x0e\x32\x1c.eyespot.v1.ChannelReduction\x12 \n\x05score\x18\n \x01(\x0e\x32\x11.eyespot.v1.Score\x12\x17\n\x0ftargets_per_row\x18\x0b \x01(\x03\x12\x31\n\x08\x65ncoding\x18\x0c \x01(\x0e\x32\x1f.eyespot.v1.AttributionEncoding\x1aM\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter:\x02\x38\x01\"\xe4\x01\n\x0eRowExplanation\x12\x0e\n\x06target\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x38\n\x07reports\x18\x04 \x03(\x0b\x32\'.eyespot.v1.RowExplanation.ReportsEntry\x12\x0b\n\x03row\x18\x05 \x01(\x03\x12\x0b\n\x03png\x18\x06 \x01(\x0c\x12\x0f\n\x07minimum\x18\x07 \x01(\x01\x12\x0f\n\x07maximum\x18\x08 \x01(\x01\x1a.\n\x0cReportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"|\n\x11\x45xplainedOriginal\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nderivation\x18\x03 \x01(\t\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\x12\x10\n\x08pictures\x18\x05 \x01(\x03\"\xb2\x03\n\x0f\x45xplainResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12?\n\nparameters\x18\x05 \x03(\x0b\x32+.eyespot.v1.ExplainResponse.ParametersEntry\x12(\n\x04rows\x18\x06 \x03(\x0b\x32\x1a.eyespot.v1.RowExplanation\x12\x46\n\x0c\x61ttributions\x18\x07 \x01(\x0b\x32\x30.eyespot.v1.ModelInferResponse.InferOutputTensor\x12\x1b\n\x13raw_output_contents\x18\x08 \x03(\x0c\x12\x39\n\x12\x65xplained_original\x18\x14 \x01(\x0b\x32\x1d.eyespot.v1.ExplainedOriginal\x1aM\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter:\x02\x38\x01\"`\n\x15\x45xplainStreamResponse\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\x35\n\x10\x65xplain_response\x18\x02 \x01(\x0b\x32\x1b.eyespot.v1.ExplainResponse\"?\n\x12ListMethodsRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xe0\x01\n\x0fMethodParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\rdefault_value\x18\x04 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter\x12+\n\x07minimum\x18\x05 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter\x12+\n\x07maximum\x18\x06 \x01(\x0b\x32\x1a.eyespot.v1.InferParameter\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\"\xae\x01\n\x0eSaliencyMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paper\x18\x02 \x01(\t\x12\x11\n\tavailable\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\nparameters\x18\x05 \x03(\x0b\x32\x1b.eyespot.v1.MethodParameter\x12\x16\n\x0e\x66orward_passes\x18\x06 \x01(\x01\x12\x13\n\x0bscales_with\x18\x07 \x01(\t\"?\n\x0cSpatialLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x12\n\nis_default\x18\x03 \x01(\x08\"\xa8\x01\n\x13ListMethodsResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12+\n\x07methods\x18\x04 \x03(\x0b\x32\x1a.eyespot.v1.SaliencyMethod\x12(\n\x06layers\x18\x05 \x03(\x0b\x32\x18.eyespot.v1.SpatialLayer*|\n\x05Score\x12\x15\n\x11SCORE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCORE_LOGIT\x10\x01\x12\x15\n\x11SCORE_PROBABILITY\x10\x02\x12\x16\n\x12SCORE_BINARY_LOGIT\x10\x03\x12\x1c\n\x18SCORE_BINARY_PROBABILITY\x10\x04*\x88\x01\n\x10\x43hannelReduction\x12!\n\x1d\x43HANNEL_REDUCTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43HANNEL_REDUCTION_NONE\x10\x01\x12\x19\n\x15\x43HANNEL_REDUCTION_MAX\x10\x02\x12\x1a\n\x16\x43HANNEL_REDUCTION_MEAN\x10\x03*w\n\x13\x41ttributionEncoding\x12$\n ATTRIBUTION_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41TTRIBUTION_ENCODING_RAW\x10\x01\x12\x1c\n\x18\x41TTRIBUTION_ENCODING_PNG\x10\x02\x32\xf6\x01\n\x0e\x45xplainService\x12\x42\n\x07\x45xplain\x12\x1a.eyespot.v1.ExplainRequest\x1a\x1b.eyespot.v1.ExplainResponse\x12P\n\rExplainStream\x12\x1a.eyespot.v1.ExplainRequest\x1a!.eyespot.v1.ExplainStreamResponse0\x01\x12N\n\x0bListMethods\x12\x1e.eyespot.v1.ListMethodsRequest\x1a\x1f.eyespot.v1.ListMethodsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROWEXPLANATION_REPORTSENTRY']._serialized_options = b'8\001'
   _globals['_EXPLAINRESPONSE_PARAMETERSENTRY']._loaded_options = None
   _globals['_EXPLAINRESPONSE_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_SCORE']._serialized_start=2224
-  _globals['_SCORE']._serialized_end=2348
-  _globals['_CHANNELREDUCTION']._serialized_start=2351
-  _globals['_CHANNELREDUCTION']._serialized_end=2487
-  _globals['_ATTRIBUTIONENCODING']._serialized_start=2489
-  _globals['_ATTRIBUTIONENCODING']._serialized_end=2608
+  _globals['_SCORE']._serialized_start=2409
+  _globals['_SCORE']._serialized_end=2533
+  _globals['_CHANNELREDUCTION']._serialized_start=2536
+  _globals['_CHANNELREDUCTION']._serialized_end=2672
+  _globals['_ATTRIBUTIONENCODING']._serialized_start=2674
+  _globals['_ATTRIBUTIONENCODING']._serialized_end=2793
   _globals['_EXPLAINTARGET']._serialized_start=69
   _globals['_EXPLAINTARGET']._serialized_end=274
   _globals['_EXPLAINREQUEST']._serialized_start=277
@@ -54,22 +54,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROWEXPLANATION']._serialized_end=1041
   _globals['_ROWEXPLANATION_REPORTSENTRY']._serialized_start=995
   _globals['_ROWEXPLANATION_REPORTSENTRY']._serialized_end=1041
-  _globals['_EXPLAINRESPONSE']._serialized_start=1044
-  _globals['_EXPLAINRESPONSE']._serialized_end=1419
+  _globals['_EXPLAINEDORIGINAL']._serialized_start=1043
+  _globals['_EXPLAINEDORIGINAL']._serialized_end=1167
+  _globals['_EXPLAINRESPONSE']._serialized_start=1170
+  _globals['_EXPLAINRESPONSE']._serialized_end=1604
   _globals['_EXPLAINRESPONSE_PARAMETERSENTRY']._serialized_start=733
   _globals['_EXPLAINRESPONSE_PARAMETERSENTRY']._serialized_end=810
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=1421
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=1517
-  _globals['_LISTMETHODSREQUEST']._serialized_start=1519
-  _globals['_LISTMETHODSREQUEST']._serialized_end=1582
-  _globals['_METHODPARAMETER']._serialized_start=1585
-  _globals['_METHODPARAMETER']._serialized_end=1809
-  _globals['_SALIENCYMETHOD']._serialized_start=1812
-  _globals['_SALIENCYMETHOD']._serialized_end=1986
-  _globals['_SPATIALLAYER']._serialized_start=1988
-  _globals['_SPATIALLAYER']._serialized_end=2051
-  _globals['_LISTMETHODSRESPONSE']._serialized_start=2054
-  _globals['_LISTMETHODSRESPONSE']._serialized_end=2222
-  _globals['_EXPLAINSERVICE']._serialized_start=2611
-  _globals['_EXPLAINSERVICE']._serialized_end=2857
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=1606
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=1702
+  _globals['_LISTMETHODSREQUEST']._serialized_start=1704
+  _globals['_LISTMETHODSREQUEST']._serialized_end=1767
+  _globals['_METHODPARAMETER']._serialized_start=1770
+  _globals['_METHODPARAMETER']._serialized_end=1994
+  _globals['_SALIENCYMETHOD']._serialized_start=1997
+  _globals['_SALIENCYMETHOD']._serialized_end=2171
+  _globals['_SPATIALLAYER']._serialized_start=2173
+  _globals['_SPATIALLAYER']._serialized_end=2236
+  _globals['_LISTMETHODSRESPONSE']._serialized_start=2239
+  _globals['_LISTMETHODSRESPONSE']._serialized_end=2407
+  _globals['_EXPLAINSERVICE']._serialized_start=2796
+  _globals['_EXPLAINSERVICE']._serialized_end=3042
 # @@protoc_insertion_point(module_scope)

@@ -123,8 +123,22 @@ class RowExplanation(_message.Message):
     maximum: float
     def __init__(self, target: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., reports: _Optional[_Mapping[str, float]] = ..., row: _Optional[int] = ..., png: _Optional[bytes] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ...) -> None: ...
 
+class ExplainedOriginal(_message.Message):
+    __slots__ = ("model_name", "model_version", "derivation", "top1_agreement", "pictures")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DERIVATION_FIELD_NUMBER: _ClassVar[int]
+    TOP1_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    derivation: str
+    top1_agreement: float
+    pictures: int
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., derivation: _Optional[str] = ..., top1_agreement: _Optional[float] = ..., pictures: _Optional[int] = ...) -> None: ...
+
 class ExplainResponse(_message.Message):
-    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents")
+    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents", "explained_original")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +154,7 @@ class ExplainResponse(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     RAW_OUTPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAINED_ORIGINAL_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     id: str
@@ -148,7 +163,8 @@ class ExplainResponse(_message.Message):
     rows: _containers.RepeatedCompositeFieldContainer[RowExplanation]
     attributions: _inference_pb2.ModelInferResponse.InferOutputTensor
     raw_output_contents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    explained_original: ExplainedOriginal
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ..., explained_original: _Optional[_Union[ExplainedOriginal, _Mapping]] = ...) -> None: ...
 
 class ExplainStreamResponse(_message.Message):
     __slots__ = ("progress", "explain_response")

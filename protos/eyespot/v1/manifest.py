@@ -24,6 +24,9 @@ DATA_FILE = "model.onnx.data"
 # A key of ModelConfig.parameters, and its value where a row may have any number of classes.
 CLASSES_PARAMETER = "classes"
 INDEPENDENT = "independent"
+# Kinds of derivations: to compute in whole numbers, and to compute the same in fewer steps.
+QUANTISED = "quantised"
+OPTIMISED = "optimised"
 ORIGINAL_FILE = "original.pt2"
 MANIFEST_FILE = "manifest.json"
 
@@ -145,6 +148,36 @@ class ParityReport:
 
 
 @dataclass(frozen=True)
+class Derivation:
+    """One step by which a version was made from another.
+
+    Attributes:
+        kind: "quantised", "float16", "int8 weights" or "optimised".
+        model_name: What it was made from.
+        model_version: The same.
+        model_sha256: Of the graph that it was made from.
+        top1_agreement: Fraction of pictures to which both give the same top class; None where
+            nobody looked at pictures.
+        pictures: How many that were.
+        settings: How it was made.
+        measured: What came of it, such as accuracy, sizes and speed.
+    """
+
+    kind: str
+    model_name: str
+    model_version: str
+    model_sha256: str
+    top1_agreement: float | None = None
+    pictures: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Say what it was made from."""
+        return f"{self.kind} from {self.model_name} version {self.model_version}"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything about one model version.
 
@@ -158,6 +191,8 @@ class Manifest:
         task: What the outputs mean, in the zoo's words.
         dynamic_axes: Sizes beside the rows that each request may choose.
         symbols: How many symbols there are, by the name of each input of whole numbers.
+        derivations: How it was made from another version, if it was; the last step last. Its
+            original is then that version's, and `parity` tells how far it is from it.
     """
 
     model_name: str
@@ -176,6 +211,17 @@ class Manifest:
     task: str = "classification"
     dynamic_axes: tuple[DynamicAxis, ...] = ()
     symbols: Mapping[str, int] = field(default_factory=dict)
+    derivations: tuple[Derivation, ...] = ()
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the graph computes in whole numbers, other than its original."""
+        return any(step.kind == QUANTISED for step in self.derivations)
+
+    @property
+    def lossy_derivation(self) -> Derivation | None:
+        """The step that made another network of its original; None where they are the same."""
+        return next((step for step in self.derivations if step.kind != OPTIMISED), None)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -224,6 +270,7 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         "files": _texts(values["files"]),
         "library_versions": _texts(values["library_versions"]),
         "dynamic_axes": tuple(DynamicAxis(**axis) for axis in values.get("dynamic_axes", ())),
+        "derivations": tuple(Derivation(**step) for step in values.get("derivations", ())),
     }
     manifest = Manifest(**{**values, **read})
     check_field_types(manifest)

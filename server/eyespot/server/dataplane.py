@@ -30,6 +30,7 @@ class IndexEntry:
     model_version: str
     state: ModelState
     reason: str = ""
+    derivation: str = ""  # how a version was made from another; empty for most
 
 
 class Dataplane:
@@ -54,7 +55,9 @@ class Dataplane:
 
     def add(self, model: Model) -> Model | None:
         """Takes up a version that is ready, and gives back the one it takes the place of."""
-        self._set(IndexEntry(model.name, model.version, ModelState.READY))
+        step = model.derivation
+        told = "" if step is None else str(step)
+        self._set(IndexEntry(model.name, model.version, ModelState.READY, derivation=told))
         replaced = self._models.get((model.name, model.version))
         self._models[model.name, model.version] = model
         self._index_calls(model.name)

@@ -122,11 +122,27 @@ class _Answer:
         for name, value in explained.parameters.items():
             response.parameters[name].CopyFrom(_write_parameter(value))
         self._add_rows(response, explained)
+        if self._model.explainer.explains_original(explained.method):
+            self._add_original(response)
         if self.map_axis is None:
             response.raw_output_contents.append(encode(attributions, datatype))
         else:
             _add_pngs(response, attributions, self.map_axis)
         return response
+
+    def _add_original(self, response: pb.ExplainResponse) -> None:
+        """Tell that the original is another network than the one that is served, if it is."""
+        step = self._model.lossy_derivation
+        if step is not None:
+            response.explained_original.CopyFrom(
+                pb.ExplainedOriginal(
+                    model_name=step.model_name,
+                    model_version=step.model_version,
+                    derivation=step.kind,
+                    top1_agreement=step.top1_agreement or 0.0,
+                    pictures=step.pictures,
+                )
+            )
 
     def _add_rows(self, response: pb.ExplainResponse, explained: "Explained") -> None:
         labels = self._model.labels

@@ -42,7 +42,7 @@ from eyespot.server.waiting_bytes import WaitingBytes, bytes_of
 from eyespot.server.warmup import run_warmups
 from eyespot.server.watched_session import WatchedSession
 from eyespot.server.workers import Workers
-from eyespot.v1.manifest import Manifest
+from eyespot.v1.manifest import Derivation, Manifest
 from eyespot.v1.tensors import DATATYPES
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ class Model:
         self.version = loaded.folder.model_version
         self.config = loaded.config
         self.labels = loaded.labels
+        self.derivation, self.lossy_derivation = _derivations(loaded.manifest)
         self.statistics = Statistics()
         self._explainer: Explainer | None = None
         self._no_explainer: RequestError = ModelUnavailableError(
@@ -335,6 +336,13 @@ def _failure_reason(error: BaseException) -> str:
     if isinstance(error, UnavailableError | ResourceExhaustedError | DeadlineExceededError):
         return "REJECTED"
     return "BACKEND" if isinstance(error, Exception) else "OTHER"
+
+
+def _derivations(manifest: Manifest | None) -> tuple[Derivation | None, Derivation | None]:
+    """The last step by which a version was made from another, and the one that changed it."""
+    if manifest is None or not manifest.derivations:
+        return None, None
+    return manifest.derivations[-1], manifest.lossy_derivation
 
 
 def _informed(spec: TensorConfig, manifest: Manifest) -> TensorConfig:

@@ -52,6 +52,7 @@ class OperationsServicer:
                     version=entry.model_version,
                     state=entry.state.value,
                     reason=entry.reason,
+                    derivation=entry.derivation,
                 )
         if not request.ready:  # as Triton tells them: by name alone
             for name in await self._loader.never_loaded():

@@ -57,6 +57,7 @@ def _print(result: CheckResult) -> None:
         parity = f", max_abs_diff {worst:.3g} in {batches}"
     verdict = "ok" if result.ok else "FAULT"
     version = f" version {result.model_version}" if result.model_version else ""
-    print(f"{verdict:5}  {result.model_name}{version}{parity}")
+    made = f", {result.derivation}" if result.derivation else ""
+    print(f"{verdict:5}  {result.model_name}{version}{made}{parity}")
     for line in (*result.reasons, *result.notes):
         print(f"       {line}")

@@ -144,6 +144,8 @@ def run(options: argparse.Namespace) -> int:
             count += 1
             for explanation in explanations:
                 answered.append(_draw(path, explanation, folder, options))
+    if answered and answered[-1]["explained_original"]:
+        tell_line(f"explained is {answered[-1]['explained_original']}")
     if options.json:
         print_json({"model_name": model_name, "method": options.method, "images": answered})
     return OK if count == len(options.images) else FAILURE
@@ -218,6 +220,7 @@ def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, obj
         "score_name": explanation.score_name,
         "against": explanation.against,
         "reports": explanation.reports,
+        "explained_original": explanation.original,
     }
 
 

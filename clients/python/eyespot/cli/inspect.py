@@ -12,7 +12,7 @@ from eyespot.cli.errors import CommandError, UsageError, telling
 from eyespot.cli.layer_output import print_layers, print_maps, table_json
 from eyespot.cli.output import add_json_argument, print_facts, print_json, print_table, shape_text
 from eyespot.cli.progress import showing_progress
-from eyespot.v1.manifest import CONFIG_FILE, ParityReport, Provenance, TensorSpec
+from eyespot.v1.manifest import CONFIG_FILE, Derivation, ParityReport, Provenance, TensorSpec
 from eyespot.v1.preprocessing import PreprocessingRule
 
 if TYPE_CHECKING:
@@ -248,6 +248,7 @@ def _facts(entry: Entry) -> dict[str, object]:
         "saliency": "yes" if entry.is_explainable else "no: there is no PyTorch original",
         "preprocessing": rule_text(entry.preprocessing),
         **_provenance(entry.provenance),
+        "made": "\n".join(map(_step, entry.derivations)),
         "files": "\n".join(f"{name} ({size:,} bytes)" for name, size in entry.files.items()),
         "written by": ", ".join(f"{k} {v}" for k, v in entry.library_versions.items()),
     }
@@ -263,6 +264,24 @@ def _provenance(provenance: Provenance) -> dict[str, object]:
         "training": _lines(provenance.training),
         "fine-tuning": _lines(provenance.fine_tuning),
     }
+
+
+def _step(step: Derivation) -> str:
+    """Write how a version was made from another, and what came of it; details are set in."""
+    told: dict[str, Any] = {
+        "top-1 agreement": step.top1_agreement
+        and f"{step.top1_agreement:.2%} of {step.pictures} pictures",
+        **step.settings,
+        **step.measured,
+        "speed": [
+            f"{speed['times_as_fast']} times as fast at batch {speed['batch_size']}"
+            for speed in step.measured.get("speed", ())
+        ],
+    }
+    short = {
+        name: f"{value:.4g}" if isinstance(value, float) else value for name, value in told.items()
+    }
+    return "\n  ".join([str(step), *_lines(short).splitlines()])
 
 
 def _lines(values: Mapping[str, Any]) -> str:

@@ -56,6 +56,15 @@ SUBCOMMANDS = {
         "eyespot.cli.evaluate", "measure a model on pictures whose classes are known", "export"
     ),
     "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
+    "quantize": Subcommand(
+        "eyespot.cli.quantize", "make an INT8 version, calibrated on pictures", "export"
+    ),
+    "convert": Subcommand(
+        "eyespot.cli.convert", "make a version in half precision, or with INT8 weights", "export"
+    ),
+    "optimize": Subcommand(
+        "eyespot.cli.optimize", "fold and fuse a graph ahead, for a fast start", "export"
+    ),
     "serve": Subcommand("eyespot.cli.serve", "serve a repository over gRPC", "serve"),
     "tune": Subcommand(
         "eyespot.cli.tune",

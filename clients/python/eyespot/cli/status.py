@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from eyespot.cli.argument_types import positive_number
@@ -45,17 +46,26 @@ def run(options: argparse.Namespace) -> int:
         of_all = f"{ready} of {counted(len(models), 'model version')}"
         print(f"{server.name} {server.version} at {options.server}: {state}, {of_all}")
         if reports:
-            print_table(
-                ("MODEL", "VERSION", "STATE", "ROWS", "BATCHES", "MEAN BATCH", "FAILED",
-                 "QUEUE MS", "COMPUTE MS", "REASON"),
-                [list(report.values()) for report in reports],
-            )  # fmt: skip
+            _print_table(reports)
         else:
             print("the model repository is empty")
     # A model without a state is one that nobody has asked for yet.
     return (
         OK if is_ready and all(model.is_ready or not model.state for model in models) else FAILURE
     )
+
+
+def _print_table(reports: Sequence[Mapping[str, object]]) -> None:
+    """Print a line for each version; how it was made only where one was made from another."""
+    heads = {
+        "name": "MODEL", "version": "VERSION", "state": "STATE", "inference_count": "ROWS",
+        "execution_count": "BATCHES", "mean_batch_size": "MEAN BATCH", "fail_count": "FAILED",
+        "mean_queue_ms": "QUEUE MS", "mean_compute_infer_ms": "COMPUTE MS",
+        "derivation": "MADE", "reason": "REASON",
+    }  # fmt: skip
+    if not any(report["derivation"] for report in reports):
+        del heads["derivation"]
+    print_table(list(heads.values()), [[report[key] for key in heads] for report in reports])
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -79,5 +89,6 @@ def _report(model: ModelStatus, counted: ModelStatistics | None) -> dict[str, ob
         "fail_count": counted and counted.fail.count,
         "mean_queue_ms": counted and counted.queue.mean_ms,
         "mean_compute_infer_ms": counted and counted.compute_infer.mean_ms,
+        "derivation": model.derivation,
         "reason": model.reason,
     }

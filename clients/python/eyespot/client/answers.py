@@ -231,7 +231,7 @@ def read_statistics(response: inference_pb2.ModelStatisticsResponse) -> list[Mod
 def read_index(response: inference_pb2.RepositoryIndexResponse) -> list[ModelStatus]:
     """Read what lies in the repository."""
     return [
-        ModelStatus(model.name, model.version, model.state, model.reason)
+        ModelStatus(model.name, model.version, model.state, model.reason, model.derivation)
         for model in response.models
     ]
 

@@ -43,6 +43,8 @@ class Explanation:
         against: The class whose score was subtracted, by its label; empty for none.
         pixels: The picture as the model saw it, (H, W, C), where the input is pixels.
         preprocessing: The rule that brings another picture to the same place.
+        original: What is explained where that is not the served network, such as the one that
+            it was quantised from, and how far they agree; empty where it is.
     """
 
     attributions: NDArray[np.float32]
@@ -58,6 +60,7 @@ class Explanation:
     against: str = ""
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     preprocessing: PreprocessingRule | None = field(default=None, repr=False)
+    original: str = ""
 
     def __repr__(self) -> str:
         label = f" {self.label!r}" if self.label else ""
@@ -219,9 +222,21 @@ def read_explanations(
             **_asked(targets, number // per_row, score_name, row.label, config, like),
             pixels=read_pixels(inputs[number // per_row], axis),
             preprocessing=config.preprocessing,
+            original=_original(response),
         )
         for number, row in enumerate(response.rows)
     ]
+
+
+def _original(response: explain_pb2.ExplainResponse) -> str:
+    """Which network the attributions are of, where it is not the one that is served."""
+    if not response.HasField("explained_original"):
+        return ""
+    told = response.explained_original
+    text = f"{told.model_name} version {told.model_version}, before it was {told.derivation}"
+    if not told.pictures:
+        return text
+    return f"{text}: top classes agree on {told.top1_agreement:.1%} of {told.pictures:,} pictures"
 
 
 def _asked(

@@ -109,6 +109,7 @@ class ModelStatus:
     version: str
     state: str
     reason: str
+    derivation: str = ""  # such as "quantised from digits version 1"; empty for most
 
     @property
     def is_ready(self) -> bool:

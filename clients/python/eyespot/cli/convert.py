@@ -1,0 +1,52 @@
+"""`eyespot convert`: a version in half precision, or one that takes a quarter of the disk."""
+
+from __future__ import annotations
+
+import argparse
+
+from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
+from eyespot.cli.errors import telling
+from eyespot.cli.inspect import split_entry
+from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.progress import showing_progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_derived_arguments(parser, suffix="_fp16 or NAME_int8_weights")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
+        "--float16",
+        dest="to",
+        action="store_const",
+        const="float16",
+        help="half precision, for GPUs: half the size; a CPU only emulates it",
+    )
+    kind.add_argument(
+        "--int8-weights",
+        dest="to",
+        action="store_const",
+        const="int8 weights",
+        help="weights kept as INT8 on disk, a quarter of the size, and made floats of at the start",
+    )
+    add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert the model."""
+    repository, name, version = split_entry(options.model)
+    place = derived_place(options)
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.exporter import ExportError
+        from eyespot.exporter.quantisation import convert
+
+        with telling(ExportError, OSError):
+            derived = convert(
+                repository, name, version=version, to=options.to, progress=tell, **place
+            )
+    if options.json:
+        print_json(derived)
+    else:
+        print_derived(derived, {})
+    return 0

@@ -1,0 +1,77 @@
+"""What the commands share that make a version from another one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from eyespot.cli.argument_types import model_name
+from eyespot.cli.errors import UsageError
+from eyespot.cli.output import print_facts
+
+if TYPE_CHECKING:
+    from eyespot.exporter.quantisation import Derived
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB")
+
+
+def add_derived_arguments(parser: argparse.ArgumentParser, *, suffix: str) -> None:
+    """Let the user name a version, and where the new one goes."""
+    parser.add_argument(
+        "model",
+        metavar="REPOSITORY/NAME[/VERSION]",
+        help="folder of a model or of one version (default the latest)",
+    )
+    parser.add_argument(
+        "--name", type=model_name, help=f"of the new model (default NAME{suffix}), beside the old"
+    )
+    parser.add_argument(
+        "--as-version",
+        action="store_true",
+        help="make it the next version of the same model, which servers then serve",
+    )
+
+
+def derived_place(options: argparse.Namespace) -> dict[str, Any]:
+    """Where the new version goes, as the exporter takes it."""
+    if options.name and options.as_version:
+        raise UsageError("--name is for another model, --as-version for the same one")
+    return {"model_name": options.name, "as_version": options.as_version}
+
+
+def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
+    """Print where a version is, and what came of it."""
+    step = derived.manifest.derivations[-1]
+    parity = derived.manifest.parity
+    print(f"{step}")
+    print_facts(
+        {
+            **facts,
+            "size": f"{size_text(step.measured['bytes'])}, before "
+            f"{size_text(step.measured['source_bytes'])}",
+            "speed here": "\n".join(map(_speed_text, step.measured["speed"])),
+            "tolerance": parity
+            and f"{parity.rtol:g} of the original's scale, stated for the "
+            "server and `eyespot check`",
+        }
+    )
+    for note in derived.notes:
+        print(note)
+    print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
+
+
+def size_text(count: int) -> str:
+    """Write a number of bytes as people do."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.3g} {_UNITS[unit]}"
+
+
+def _speed_text(speed: Mapping[str, Any]) -> str:
+    rows = f"batch {speed['batch_size']}"
+    return (
+        f"{speed['times_as_fast']:.2f} times as fast at {rows} ({speed['ms']:.3g} ms, before "
+        f"{speed['source_ms']:.3g} ms)"
+    )

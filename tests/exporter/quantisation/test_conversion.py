@@ -1,0 +1,67 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from eyespot.exporter import DerivationError, check_repository
+from eyespot.exporter.quantisation import convert, optimise
+from eyespot.exporter.quantisation.graph import prepare
+
+
+def test_half_precision(repository, rows, answers):
+    derived = convert(repository, "small", to="float16")
+    assert derived.path == repository / "small_fp16" / "1"
+    graph = onnx.load(derived.path / "model.onnx").graph
+    kinds = {weight.name: weight.data_type for weight in graph.initializer}
+    assert kinds["network.conv.weight"] == TensorProto.FLOAT16
+    before, after = (
+        answers(version, rows) for version in (repository / "small" / "1", derived.path)
+    )
+    # 11 bits, over two layers and a norm.
+    assert 0 < np.abs(before - after).max() < 4 * 2**-11 * np.abs(before).max()
+    [step] = derived.manifest.derivations
+    assert (step.kind, step.top1_agreement) == ("float16", None)
+    [result] = [r for r in check_repository(repository) if r.model_name == "small_fp16"]
+    assert result.ok, result.reasons
+    with pytest.raises(DerivationError, match="already"):
+        convert(repository, "small_fp16", to="float16")
+
+
+def test_optimised_ahead_answers_the_same(repository, rows, answers):
+    derived = optimise(repository, "small")
+    assert derived.path == repository / "small_optimised" / "1"
+    operators = {n.op_type for n in onnx.load(derived.path / "model.onnx").graph.node}
+    assert "BatchNormalization" not in operators
+    before, after = (
+        answers(version, rows) for version in (repository / "small" / "1", derived.path)
+    )
+    assert np.abs(before - after).max() <= 1e-5 * np.abs(before).max()
+    manifest = derived.manifest
+    assert manifest.parity.rtol == 1e-4
+    assert manifest.lossy_derivation is None
+    assert (
+        manifest.derivations[0].settings["nodes"][1] < manifest.derivations[0].settings["nodes"][0]
+    )
+    [result] = [r for r in check_repository(repository) if r.model_name == "small_optimised"]
+    assert result.ok, result.reasons
+
+
+def test_what_was_converted_can_be_optimised(repository):
+    convert(repository, "small", to="float16", model_name="half")
+    derived = optimise(repository, "half", as_version=True)
+    assert derived.path == repository / "half" / "2"
+    assert [step.kind for step in derived.manifest.derivations] == ["float16", "optimised"]
+    assert derived.manifest.lossy_derivation.kind == "float16"
+
+
+def test_small_weights_are_not_worth_it(repository):
+    with pytest.raises(DerivationError, match="1024 numbers or more"):
+        convert(repository, "small", to="int8 weights")
+
+
+def test_an_operator_of_elsewhere(repository, tmp_path):
+    model = onnx.load(repository / "small" / "1" / "model.onnx")
+    model.graph.node[-1].domain = "elsewhere"
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(DerivationError, match=r"operator elsewhere\.Gemm is not one of ONNX"):
+        prepare(tmp_path / "a.onnx", tmp_path)

@@ -1,0 +1,50 @@
+"""A quantised version behind a server: what it says of itself, and what is explained."""
+
+import grpc
+import pytest
+
+from eyespot.exporter.quantisation import Recipe, quantize
+from eyespot.server.app import Server
+from eyespot.server.config import ServerConfig
+from eyespot.v1 import explain_pb2, inference_pb2
+from eyespot.v1.services import ExplainStub, InferenceStub
+
+
+@pytest.fixture(scope="module")
+def quantised(repository, calibration):
+    return quantize(repository, "small", calibration=calibration, recipe=Recipe(force=True))
+
+
+async def test_the_original_is_explained_and_said_to_be_another_network(
+    quantised, repository, rows
+):
+    server = Server(ServerConfig(repository=repository, port=0))
+    await server.start()
+    try:
+        await server.load()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            index = await InferenceStub(channel).RepositoryIndex(
+                inference_pb2.RepositoryIndexRequest()
+            )
+            made = {model.name: model.derivation for model in index.models}
+            assert made == {"small": "", "small_int8": "quantised from small version 1"}
+
+            async def explain(name, method):
+                request = explain_pb2.ExplainRequest(model_name=name, method=method)
+                shape = [1, *rows.shape[1:]]
+                request.inputs.add(name="image", datatype="UINT8", shape=shape)
+                request.raw_input_contents.append(rows[:1].tobytes())
+                return await ExplainStub(channel).Explain(request)
+
+            before, after = [await explain(name, "saliency") for name in made]
+            told = after.explained_original
+            assert (told.model_name, told.model_version) == ("small", "1")
+            assert (told.derivation, told.pictures) == ("quantised", 24)
+            assert told.top1_agreement == quantised.agreement.top1_agreement
+            assert after.raw_output_contents == before.raw_output_contents
+            assert not before.HasField("explained_original")
+            # Occlusion asks the served graph itself.
+            occluded = await explain("small_int8", "occlusion")
+            assert not occluded.HasField("explained_original")
+    finally:
+        await server.stop()
