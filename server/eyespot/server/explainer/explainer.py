@@ -153,7 +153,7 @@ class Explainer:
 
     def explains_original(self, name: str) -> bool:
         """Whether a method looks at the original, and not at the graph that is served."""
-        return self._backend is not None and find_method(name).needs_gradients
+        return self._guarded.backend is not None and find_method(name).needs_gradients
 
     def check_method(self, name: str) -> None:
         """Check that a method works for this model version, whatever is asked of it.
