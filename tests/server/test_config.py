@@ -49,6 +49,7 @@ VALUES = {
     "sessions": ("3", 3),
     "max_request_mib": ("8", 8),
     "max_queue_size": ("9", 9),
+    "decode_images": ("false", False),
     "model_control_mode": ("explicit", "explicit"),
     "load_model": ("a,b", "a,b"),
     "repository_poll_seconds": ("2.5", 2.5),

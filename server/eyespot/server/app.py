@@ -16,13 +16,15 @@ from grpc_health.v1 import health, health_pb2
 from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
 from eyespot.server.door import Door, open_doors
+from eyespot.server.entrances import Entrances
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.loader import Loader
 from eyespot.server.logs import Log, LogSettings
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
-from eyespot.server.servicer import InferenceServicer, Signatures
+from eyespot.server.picture_decoding import PictureDecoder
+from eyespot.server.servicer import InferenceServicer
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
 from eyespot.server.tracing import ENDPOINT_VARIABLES, TraceSettings, Tracing
@@ -61,9 +63,14 @@ class Server:
             TraceSettings(is_on=_wants_traces(config), rate=config.trace_rate),
             service_name=config.server_id,
         )
-        signatures = Signatures(self._shared_memory)
+        self._pictures = PictureDecoder(
+            most_requests=config.max_queue_size, most_bytes=config.max_request_mib << 20
+        )
+        entrances = Entrances(
+            self.dataplane, self._shared_memory, self._pictures if config.decode_images else None
+        )
         inference = InferenceServicer(
-            self.dataplane, signatures, server_id=config.server_id, tracing=self._tracing
+            self.dataplane, entrances, server_id=config.server_id, tracing=self._tracing
         )
         operations = OperationsServicer(
             self.dataplane,
@@ -72,7 +79,7 @@ class Server:
             log=log or Log(LogSettings.from_level(config.log_level, config.log_format)),
             tracing=self._tracing,
         )
-        explain = ExplainServicer(self.dataplane, signatures, tracing=self._tracing)
+        explain = ExplainServicer(entrances, tracing=self._tracing)
         self._services = (
             (INFERENCE_SERVICE, generic_handler(INFERENCE_SERVICE, inference)),
             (INFERENCE_SERVICE, generic_handler(INFERENCE_SERVICE, operations)),
@@ -159,6 +166,7 @@ class Server:
         self._follow_no_more()
         await asyncio.gather(*(door.close(grace) for door in self._doors))
         self._loader.close()
+        self._pictures.close()
         self._shared_memory.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)

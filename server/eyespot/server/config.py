@@ -117,6 +117,13 @@ class ServerConfig:
         default=1024,
         metadata=_about("requests that may wait per model; config.pbtxt outweighs it", minimum=1),
     )
+    decode_images: bool = field(
+        default=True,
+        metadata=_about(
+            "let what takes pixels by a rule of its own take JPEG, PNG and WebP files too, by the "
+            "name <model>_image"
+        ),
+    )
     model_control_mode: str = field(
         default="none",
         metadata=_about(

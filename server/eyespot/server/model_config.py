@@ -92,7 +92,7 @@ class TensorConfig:
 
     `shape` includes the batch dimension, as -1, when max_batch_size is above 0. The rest is
     what a manifest knows: the smallest and a usual size of each dimension, and one above the
-    largest number of an input of symbols, or 0.
+    largest number of an input of symbols, or 0. BYTES are text, unless they are files.
     """
 
     name: str
@@ -102,6 +102,7 @@ class TensorConfig:
     smallest: tuple[int, ...] = ()
     usual: tuple[int, ...] = ()
     symbols: int = 0
+    is_text: bool = True
 
 
 @dataclass(frozen=True)
