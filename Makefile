@@ -2,7 +2,7 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo demo-transfer test test-all lint types layout check bench examples protos map lock setup clean
+.PHONY: demo demo-transfer test test-all lint types layout check bench bench-edge examples protos map lock setup clean
 
 setup:
 	@.ci/setup
@@ -31,6 +31,9 @@ layout: setup ## the arrows between the rooms, and generated code against its so
 	$(python) .ci/protos --check
 
 check: lint types layout test
+
+bench-edge: setup ## a small box: install, first answer, memory and idle processor beside a bare script
+	$(python) -m benchmarks.edge
 
 bench: setup ## ratios against ONNX Runtime in process and a bare gRPC server
 	$(python) -m benchmarks.serving

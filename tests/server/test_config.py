@@ -50,6 +50,8 @@ VALUES = {
     "max_request_mib": ("8", 8),
     "max_queue_size": ("9", 9),
     "decode_images": ("false", False),
+    "low_memory": ("true", True),
+    "model_cache": ("kept", "kept"),
     "model_control_mode": ("explicit", "explicit"),
     "load_model": ("a,b", "a,b"),
     "repository_poll_seconds": ("2.5", 2.5),
@@ -156,3 +158,4 @@ def test_batches_at_once_follow_the_cores(monkeypatch):
     assert ServerConfig(repository=repository, intra_op_num_threads=9).concurrent_batches == 2
     assert ServerConfig(repository=repository, sessions=5).concurrent_batches == 5
     assert ServerConfig(repository=repository, device="cuda").concurrent_batches == 1
+    assert ServerConfig(repository=repository, low_memory=True).concurrent_batches == 1

@@ -109,6 +109,20 @@ class ServerConfig:
             maximum=1024,
         ),
     )
+    low_memory: bool = field(
+        default=False,
+        metadata=_about(
+            "less memory rather than speed: no arena, one batch of a model at a time, weights as "
+            "they lie in the file; config.pbtxt and --sessions outweigh it"
+        ),
+    )
+    model_cache: str = field(
+        default="auto",
+        metadata=_about(
+            "folder where optimised graphs are kept for the next start; auto: eyespot/models in "
+            "the user's cache; off: none"
+        ),
+    )
     max_request_mib: int = field(
         default=64,
         metadata=_about("largest request in MiB; larger ones are refused", minimum=1, maximum=2047),
@@ -251,7 +265,7 @@ class ServerConfig:
         """Batches of one model that run at once, with 0 replaced by what suits the machine."""
         if self.sessions:
             return self.sessions
-        if self.device != "cpu":
+        if self.device != "cpu" or self.low_memory:
             return 1
         # One more than the cores can run: it computes while another's results are handed on.
         return max(1, len(os.sched_getaffinity(0)) // self.intra_op_num_threads) + 1

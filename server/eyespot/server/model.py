@@ -30,6 +30,7 @@ from eyespot.server.errors import (
 from eyespot.server.model_config import DynamicBatching, ModelConfig, TensorConfig, complete
 from eyespot.server.repository import VersionFolder, check_files, read_labels
 from eyespot.server.session import Session, SessionSettings
+from eyespot.server.session_cache import cache_folder, open_cached
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.statistics import BatchTimes, Statistics
 from eyespot.server.warmup import run_warmups
@@ -88,9 +89,20 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
     manifest = check_files(folder)
     session_settings = read_session_settings(
         folder.config_file.message,
-        SessionSettings(device=settings.device, intra_op_num_threads=settings.intra_op_num_threads),
+        SessionSettings(
+            device=settings.device,
+            intra_op_num_threads=settings.intra_op_num_threads,
+            enable_cpu_mem_arena=not settings.low_memory,
+            enable_mem_pattern=not settings.low_memory,
+            enable_prepacking=not settings.low_memory,
+        ),
     )
-    session = Session.open(folder.model_path, session_settings)
+    session = open_cached(
+        folder.model_path,
+        session_settings,
+        sha256=manifest.files.get(folder.model_path.name) if manifest else None,
+        folder=None if settings.low_memory else cache_folder(settings.model_cache),
+    )
     config = complete(
         folder.config_file,
         name=folder.model_name,

@@ -67,6 +67,7 @@ class SessionSettings:
         optimization: "all", "extended", "basic" or "none" of the runtime's rewriting.
         enable_cpu_mem_arena: Whether memory is kept for the next run.
         enable_mem_pattern: Whether it is planned ahead where shapes are known.
+        enable_prepacking: Whether weights are copied into the order that is fastest.
     """
 
     device: str = "cpu"
@@ -77,6 +78,7 @@ class SessionSettings:
     optimization: str = "all"
     enable_cpu_mem_arena: bool = True
     enable_mem_pattern: bool = True
+    enable_prepacking: bool = True
 
 
 class Session:
@@ -91,10 +93,23 @@ class Session:
         self._has_bf16 = bool(self._bf16_inputs or _names_of_bf16(self.outputs))
 
     @classmethod
-    def open(cls, path: Path, settings: SessionSettings | None = None) -> Self:
+    def open(
+        cls,
+        path: Path,
+        settings: SessionSettings | None = None,
+        *,
+        content: bytes | None = None,
+        optimised: Path | None = None,
+    ) -> Self:
         """Loads a graph.
 
         Where its external data lies has been checked: see `repository.check_files`.
+
+        Args:
+            path: of the graph.
+            settings: of the session.
+            content: is loaded in place of what lies at the path.
+            optimised: where the runtime leaves what it has made of the graph.
 
         Raises:
             RepositoryError: the file is missing, damaged, or beyond the runtime.
@@ -106,9 +121,14 @@ class Session:
         provider_options = dict(_PROVIDER_OPTIONS[settings.device])
         if settings.device == "cuda":
             provider_options["device_id"] = str(settings.device_id)
+        options = _options(runtime, settings)
+        if optimised is not None:
+            options.optimized_model_filepath = str(optimised)
         try:
             session = runtime.InferenceSession(
-                str(path), _options(runtime, settings), providers=[(provider, provider_options)]
+                str(path) if content is None else content,
+                options,
+                providers=[(provider, provider_options)],
             )
         except Exception as error:  # the runtime's errors have no class of their own in common
             raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
@@ -151,6 +171,11 @@ class Session:
         return dict(zip(outputs, map(_to_numpy, results), strict=True))
 
 
+def runtime_version() -> str:
+    """The version of ONNX Runtime."""
+    return str(_import_runtime().__version__)
+
+
 def check_device(device: str) -> None:
     """Makes sure that the execution provider of `device` is installed.
 
@@ -180,6 +205,8 @@ def _options(runtime: Any, settings: SessionSettings) -> Any:
     }[settings.optimization]
     options.enable_cpu_mem_arena = settings.enable_cpu_mem_arena
     options.enable_mem_pattern = settings.enable_mem_pattern
+    if not settings.enable_prepacking:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
