@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -74,6 +73,8 @@ class InferenceServicer:
 
     @answering
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Any) -> Any:
+        from importlib import metadata  # not for every start
+
         extensions = [*_EXTENSIONS]
         if self._shared_memory.is_enabled:
             extensions.append("system_shared_memory")
