@@ -116,7 +116,9 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, help=f"that has {_MODEL}; exported if absent")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT")
+    )
     arguments = parser.parse_args()
     width, height = arguments.size
     file = photograph(width, height)

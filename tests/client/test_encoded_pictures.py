@@ -75,9 +75,9 @@ def test_what_is_large_is_prepared_here(client, taking, file, monkeypatch):
 def test_a_broken_file_is_named(client, taking, file, tmp_path):
     torn = tmp_path / "torn.png"
     torn.write_bytes(file("red.png", (9, 0, 0)).read_bytes()[:40])
-    with pytest.raises(PictureError, match="torn.png cannot be read"):
+    with pytest.raises(PictureError, match=r"torn\.png cannot be read"):
         client.classify("colors", torn)
-    with pytest.raises(PictureError, match=r"nowhere.png cannot be read: no such file"):
+    with pytest.raises(PictureError, match=r"nowhere\.png cannot be read: no such file"):
         client.classify("colors", tmp_path / "nowhere.png")
 
 

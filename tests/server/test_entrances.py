@@ -96,9 +96,7 @@ async def test_a_picture_is_turned_as_its_exif_says(seeing, serving):
     lying = picture()
     file = file_of(lying, "PNG", exif=exif)
     async with serving() as (_, client):
-        seen = read_outputs(
-            await client.inference.ModelInfer(image_request("seeing_image", file))
-        )
+        seen = read_outputs(await client.inference.ModelInfer(image_request("seeing_image", file)))
     upright = lying.transpose(Image.Transpose.ROTATE_270)
     np.testing.assert_array_equal(seen["y"][0], RULE.apply(upright))
 
@@ -211,7 +209,9 @@ async def test_the_pixels_of_a_request_are_bounded(repository, serving):
     repository.add("free", model, config=config_of(rule, dims="-1, -1, 3"))
     black = file_of(Image.new("RGB", (500, 400)))  # 600,000 bytes of pixels, 2 of them 1.1 MiB
     async with serving(max_request_mib=1) as (_, client):
-        told = await status_of(client.inference.ModelInfer(image_request("free_image", *[black] * 2)))
+        told = await status_of(
+            client.inference.ModelInfer(image_request("free_image", *[black] * 2))
+        )
     assert told[0] is StatusCode.INVALID_ARGUMENT
     assert "row 0" in told[1]
 

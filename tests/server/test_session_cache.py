@@ -109,16 +109,16 @@ def test_a_folder_of_somebody_else_is_not_used(model, tmp_path, opened, monkeypa
 
 @pytest.mark.parametrize("folder", ["/proc/none/cache", "/dev/null"])
 def test_a_folder_that_cannot_be_written_is_done_without(model, folder, opened):
-    np.testing.assert_array_equal(
-        answer(open_it(model, Path(folder))), answer(Session.open(model))
-    )
+    np.testing.assert_array_equal(answer(open_it(model, Path(folder))), answer(Session.open(model)))
 
 
 def test_a_full_disk_is_done_without(model, tmp_path, opened, monkeypatch):
     folder = tmp_path / "cache"
     usage = os.statvfs(tmp_path)
     monkeypatch.setattr(
-        session_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": usage.f_frsize * 0})
+        session_cache.shutil,
+        "disk_usage",
+        lambda _: type("Usage", (), {"free": usage.f_frsize * 0}),
     )
     open_it(model, folder)
     assert opened == [("all", [])]
@@ -200,7 +200,8 @@ def test_low_memory_keeps_nothing_and_copies_nothing(repository, monkeypatch):
     load_version(folder, ServerConfig(repository=repository.path, low_memory=True))
     load_version(folder, ServerConfig(repository=repository.path))
     low, usual = seen
-    assert not (low.enable_cpu_mem_arena or low.enable_mem_pattern or low.enable_prepacking)
+    assert (low.enable_cpu_mem_arena, low.enable_mem_pattern) == (False, False)
+    assert not low.enable_prepacking
     assert usual.enable_cpu_mem_arena
     assert usual.enable_mem_pattern
     assert usual.enable_prepacking

@@ -1,10 +1,11 @@
 """A small box: what a server that serves tensors alone never loads, and that it calls nobody."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
-from tests.server.test_entrances import config_of, pixels_as_numbers, RULE
+from tests.server.test_entrances import RULE, config_of, pixels_as_numbers
 
 # Each of them takes memory and time at every start, for what most servers never do.
 NEVER_FOR_TENSORS = {
@@ -24,8 +25,17 @@ NEVER_FOR_TENSORS = {
 # socket before it is connected, of every name that is looked up, and of every program started.
 PROGRAM = """
 import asyncio
+import fcntl
+import socket
+import struct
 import sys
 from pathlib import Path
+
+if sys.argv[2:]:  # a network of its own: switch its loopback on, the only interface that it has
+    interfaces = [name for _, name in socket.if_nameindex()]
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS, up
+    assert interfaces == ["lo"], interfaces
 
 called = []
 
@@ -68,13 +78,24 @@ print(*called)
 """
 
 
+# The process in a network namespace of its own, which leads nowhere.
+_CUT_OFF = ["unshare", "--user", "--map-root-user", "--net"]
+
+
+def _may_cut_the_network() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*_CUT_OFF, "true"], capture_output=True).returncode == 0
+
+
 @pytest.fixture
 def started(repository):
     """The modules that a start has loaded, and the calls to the outside that it tried."""
     repository.add("seeing", pixels_as_numbers(), config=config_of(RULE))
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, repository.path], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", PROGRAM, repository.path]
+    if _may_cut_the_network():
+        command = [*_CUT_OFF, *command, "cut off"]
+    ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     modules, called = ran.stdout.splitlines()
     return set(modules.split()), called

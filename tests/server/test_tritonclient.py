@@ -231,7 +231,10 @@ print("all calls did what they should")
 
 async def _run(script, address, *words):
     ended = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", script, address, *words], capture_output=True, text=True
+        subprocess.run,
+        [sys.executable, "-c", script, address, *words],
+        capture_output=True,
+        text=True,
     )
     assert ended.stdout == "all calls did what they should\n", ended.stderr
 

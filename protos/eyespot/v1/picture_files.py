@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def encoded_format(head: bytes) -> str | None:
 
 @contextmanager
 def open_picture(
-    source: str | os.PathLike[str] | IO[bytes], formats: Sequence[str] = FORMATS
+    source: str | os.PathLike[str] | IO[bytes], formats: tuple[str, ...] = FORMATS
 ) -> Iterator[Image.Image]:
     """Open a picture of one of some formats; its pixels are not read yet.
 

@@ -190,9 +190,7 @@ def upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
 
 
-def _resize(
-    image: Image.Image, size: int | tuple[int, int], interpolation: str
-) -> Image.Image:
+def _resize(image: Image.Image, size: int | tuple[int, int], interpolation: str) -> Image.Image:
     from PIL import Image
 
     if isinstance(size, tuple):

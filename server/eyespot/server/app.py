@@ -24,6 +24,7 @@ from eyespot.server.logs import Log, LogSettings
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
 from eyespot.server.picture_decoding import PictureDecoder
+from eyespot.server.process_memory import give_back, keep_little
 from eyespot.server.servicer import InferenceServicer
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
@@ -92,6 +93,8 @@ class Server:
         Raises:
             StartError: the address cannot be used, or the device, or the repository.
         """
+        if self.config.low_memory:
+            keep_little()
         check_device(self.config.device)
         self._open_tracing()
         self._loader.scan()
@@ -122,6 +125,7 @@ class Server:
             StartError: nothing can be served at all.
         """
         await self._loader.load_all()
+        give_back()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         if self.config.port_file is not None:

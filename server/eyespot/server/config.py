@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import difflib
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -320,6 +319,8 @@ def _names() -> list[str]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    import tomllib  # not for every start
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

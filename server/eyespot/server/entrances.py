@@ -50,9 +50,7 @@ class Entrance:
 class PictureEntrance(Entrance):
     """Takes a picture a row."""
 
-    def __init__(
-        self, pixels: Entrance, rule: PreprocessingRule, decoder: PictureDecoder
-    ) -> None:
+    def __init__(self, pixels: Entrance, rule: PreprocessingRule, decoder: PictureDecoder) -> None:
         super().__init__(_picture_config(pixels.config), pixels.signature.shared_memory)
         self._pixels = pixels
         self._rule = rule
@@ -126,7 +124,9 @@ class Entrances:
         """The name under which a model takes encoded pictures; empty where it does not."""
         name = model.name + SUFFIX
         try:
-            return self._picture_entrance_of(model).config.name if self._means_pictures(name) else ""
+            return (
+                self._picture_entrance_of(model).config.name if self._means_pictures(name) else ""
+            )
         except PreprocessingError:
             return ""
 

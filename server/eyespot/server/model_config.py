@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format, text_format
+from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from eyespot.server.errors import RepositoryError
@@ -185,6 +185,8 @@ def parse_config(text: str, folder_name: str) -> ConfigFile:
     Raises:
         RepositoryError: it is none, or asks for what Eyespot cannot serve.
     """
+    from google.protobuf import json_format  # not for every start
+
     if len(text) > MOST_CONFIG_BYTES:
         raise RepositoryError(
             f"the config that was sent is larger than {MOST_CONFIG_BYTES >> 10} KiB"

@@ -125,7 +125,9 @@ def decode_picture(picture: bytes, rule: PreprocessingRule) -> Pixels:
     """
     if encoded_format(picture[:12]) is None:
         told = f"it begins with {bytes(picture[:4])!r}" if picture else "it is empty"
-        raise ValueError(f"it is no {', '.join(ENCODED_FORMATS[:-1])} or {ENCODED_FORMATS[-1]}: {told}")
+        raise ValueError(
+            f"it is no {', '.join(ENCODED_FORMATS[:-1])} or {ENCODED_FORMATS[-1]}: {told}"
+        )
     with open_picture(io.BytesIO(picture), ENCODED_FORMATS) as image:
         return rule.apply(image)  # (H, W, C)
 
