@@ -72,7 +72,7 @@ def measure(repository: Path, file: bytes, *, rounds: int, calls: int, folder: P
     encoded = np.array([[file]], object)
     by_file = _write_request(folder / "file", f"{_MODEL}_image", "image", encoded)
     with ExitStack() as stack:
-        options = ["serve", repository, "--port", "0", "--explain", "off"]
+        options: list[str | Path] = ["serve", repository, "--port", "0", "--explain", "off"]
         server = stack.enter_context(running("eyespot.cli", options))
 
         def served(request: Path, calls: int) -> float:

@@ -167,10 +167,10 @@ def table(rounds: Sequence[tuple[Run, Run, Run]], install: tuple[float, float]) 
     """Put the medians side by side, with each bar and whether it is met."""
 
     def middle(column: int, name: str) -> float:
-        return statistics.median(getattr(each[column], name) for each in rounds)
+        return float(statistics.median(getattr(each[column], name) for each in rounds))
 
     def ratio(name: str) -> float:
-        return statistics.median(getattr(b, name) / getattr(a, name) for a, b, _ in rounds)
+        return float(statistics.median(getattr(b, name) / getattr(a, name) for a, b, _ in rounds))
 
     alone, ours = install
     more = middle(1, "idle_memory") - middle(0, "idle_memory")

@@ -76,8 +76,9 @@ def test_every_field_is_a_flag_a_variable_and_a_key(tmp_path):
     assert set(VALUES) == {setting.name for setting in dataclasses.fields(ServerConfig)}
     flags = []
     for name, (text, value) in VALUES.items():
-        flag = "--" + name.replace("_", "-")
-        flags += [text] if name == "repository" else [flag] if value is True else [flag, text]
+        flag = ("--no-" if value is False else "--") + name.replace("_", "-")
+        flags += [text] if name == "repository" else [flag]
+        flags += [] if name == "repository" or isinstance(value, bool) else [text]
     from_flags = _read(*flags)
     from_variables = _read(
         environ={f"EYESPOT_{n.upper()}": text for n, (text, _) in VALUES.items()}
