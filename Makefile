@@ -2,7 +2,7 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo demo-transfer test test-all lint types layout check bench soak fuzz examples protos map lock setup clean
+.PHONY: demo demo-transfer test test-all lint types layout check bench bench-edge soak fuzz examples protos map lock setup clean
 
 setup:
 	@.ci/setup
@@ -34,6 +34,9 @@ check: lint types layout test
 
 bench: setup ## ratios to ONNX Runtime in process and to a bare gRPC server, and a plot: PARTS="lenet5 idle" ROUNDS=1
 	$(python) -m benchmarks.serving --rounds $(or $(ROUNDS),5) $(addprefix --only ,$(PARTS))
+
+bench-edge: setup ## a small box: install, first answer, memory and idle processor beside a bare script
+	$(python) -m benchmarks.edge
 
 soak: setup ## everything at once for MINUTES=10: no answer lost, nothing kept; LEAK=memory must fail
 	$(python) -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(LEAK),--leak $(LEAK))

@@ -44,6 +44,13 @@ class InProcess:
         self.fastest = min(tried, key=lambda setting: tried[setting].seconds)
         self.most_frugal = min(tried, key=lambda setting: tried[setting].cpu_seconds)
 
+    @property
+    def input_name(self) -> str:
+        """What the model calls its input."""
+        session = onnxruntime.InferenceSession(self._model, providers=["CPUExecutionProvider"])
+        name: str = session.get_inputs()[0].name
+        return name
+
     def measure(self) -> Pace:
         """Run the images once at each best setting; give the best of both."""
         seconds = self._measure(self.fastest).seconds

@@ -1,6 +1,7 @@
 """A server whose every answer is known by hand, and clients of both kinds in one form."""
 
 import asyncio
+import io
 import json
 import threading
 from concurrent import futures
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 import grpc
 import numpy as np
+from PIL import Image
 
 from eyespot.client import AsyncClient, Client
 from eyespot.v1 import explain_pb2, model_config_pb2, services, tensors
@@ -27,6 +29,7 @@ RULE = PreprocessingRule(
 LABELS = ["red", "green", "blue"]
 INPUTS = {
     "colors": [("image", "UINT8", (-1, 2, 2, 3))],
+    "colors_image": [("file", "BYTES", (-1, 1))],
     "pair": [("a", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
     "planes": [("x", "FP32", (-1, 1, 2, 3))],
     "scene": [("image", "UINT8", (-1, -1, -1, 3))],
@@ -34,6 +37,7 @@ INPUTS = {
 }
 OUTPUTS = {
     "colors": [("logits", "FP32", (-1, 3))],
+    "colors_image": [("logits", "FP32", (-1, 3))],
     "pair": [("sum", "FP32", (-1, 2)), ("b", "INT64", (-1, 1))],
     "planes": [("y", "FP32", (-1, 6))],
     "signal": [("y", "FP32", (-1, 6))],
@@ -59,6 +63,7 @@ class Servicer:
         self.hold.set()
         self.has_typed_contents = False
         self.has_config = True
+        self.image_formats = ""  # that "colors" tells it takes, as "colors_image"
         self.is_ready = False
         self.looks_until_ready = 0
         self.index = [("colors", "2", "READY", ""), ("torn", "1", "UNAVAILABLE", "torn file")]
@@ -114,6 +119,9 @@ class Servicer:
             for name, value in rule.to_parameters().items():
                 config.parameters[name].string_value = value
             config.parameters["labels"].string_value = json.dumps(LABELS)
+        if request.name == "colors" and self.image_formats:
+            config.parameters["image_endpoint"].string_value = "colors_image"
+            config.parameters["image_formats"].string_value = self.image_formats
         return pb.ModelConfigResponse(config=config)
 
     def ModelInfer(self, request, context):  # noqa: N802
@@ -121,6 +129,8 @@ class Servicer:
         inputs = read_inputs(request)
         if request.model_name == "colors":
             outputs = {"logits": inputs["image"].sum(axis=(1, 2), dtype=np.float32)}
+        elif request.model_name == "colors_image":
+            outputs = {"logits": self._decode(inputs["file"], context)}
         elif request.model_name == "scene":
             image = inputs["image"].astype(np.float32)
             planes = np.moveaxis(image, 3, 1)
@@ -142,6 +152,13 @@ class Servicer:
             else:
                 response.raw_output_contents.append(tensors.encode(array, datatype))
         return response
+
+    def _decode(self, files, context):
+        try:
+            images = [RULE.apply(Image.open(io.BytesIO(file))) for file in files.ravel()]
+        except OSError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return np.stack(images).sum(axis=(1, 2), dtype=np.float32)
 
     def ModelStatistics(self, request, context):  # noqa: N802
         self._begin(request, context)

@@ -50,6 +50,9 @@ VALUES = {
     "max_request_mib": ("8", 8),
     "max_queue_size": ("9", 9),
     "max_waiting_mib": ("99", 99),
+    "decode_images": ("false", False),
+    "low_memory": ("true", True),
+    "model_cache": ("kept", "kept"),
     "model_control_mode": ("explicit", "explicit"),
     "load_model": ("a,b", "a,b"),
     "repository_poll_seconds": ("2.5", 2.5),
@@ -75,8 +78,9 @@ def test_every_field_is_a_flag_a_variable_and_a_key(tmp_path):
     assert set(VALUES) == {setting.name for setting in dataclasses.fields(ServerConfig)}
     flags = []
     for name, (text, value) in VALUES.items():
-        flag = "--" + name.replace("_", "-")
-        flags += [text] if name == "repository" else [flag] if value is True else [flag, text]
+        flag = ("--no-" if value is False else "--") + name.replace("_", "-")
+        flags += [text] if name == "repository" else [flag]
+        flags += [] if name == "repository" or isinstance(value, bool) else [text]
     from_flags = _read(*flags)
     from_variables = _read(
         environ={f"EYESPOT_{n.upper()}": text for n, (text, _) in VALUES.items()}
@@ -157,3 +161,4 @@ def test_batches_at_once_follow_the_cores(monkeypatch):
     assert ServerConfig(repository=repository, intra_op_num_threads=9).concurrent_batches == 2
     assert ServerConfig(repository=repository, sessions=5).concurrent_batches == 5
     assert ServerConfig(repository=repository, device="cuda").concurrent_batches == 1
+    assert ServerConfig(repository=repository, low_memory=True).concurrent_batches == 1

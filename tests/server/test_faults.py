@@ -32,8 +32,8 @@ class Faults:
         self.session = model._session._session
         self.opened = 0
         self.new_ones_last = -1  # how many runs a new one is good for; -1: for ever
-        self._open = self.session._open_runtime
-        self.session._open_runtime = self._open_again
+        self._open = self.session._open_anew
+        self.session._open_anew = self._open_again
 
     def break_session(self, error=None):
         error = error or RuntimeError("CUDA failure 700: an illegal memory access")
@@ -104,7 +104,7 @@ class Served:
 
 @pytest.fixture(params=[True, False], ids=["on the event loop", "on a thread"])
 def place(request, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000 if request.param else 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if request.param else 0)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def test_a_broken_session_is_made_anew_and_no_caller_hears_of_it(served, r
 
 
 async def test_batches_side_by_side_have_it_made_anew_once(repository, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
     repository.add("net", config="max_batch_size: 4\ninstance_group { count: 2 }")
     served = Served(repository)
     both = threading.Barrier(2, timeout=60)
@@ -251,7 +251,7 @@ async def test_where_nothing_made_up_runs_the_first_good_request_is_the_probe(re
 
 
 async def test_a_request_whose_thread_dies_is_tried_once_more(repository, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
     repository.add("net", config=BATCHING.format(rows=4, options=""))
     served = Served(repository)
     run = served.faults.session._run
@@ -269,7 +269,7 @@ async def test_a_request_whose_thread_dies_is_tried_once_more(repository, monkey
 
 
 async def test_nothing_is_tried_more_than_twice(repository, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
     repository.add("net", config=BATCHING.format(rows=4, options=""))
     served = Served(repository)
     tries = []

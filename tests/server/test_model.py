@@ -24,9 +24,9 @@ def _load(repository, **settings):
 
 def test_small_models_run_on_the_event_loop(repository, monkeypatch):
     repository.add("net", config="max_batch_size: 8")
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60)
     assert _load(repository)[0].runs_on_event_loop
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
     assert not _load(repository)[0].runs_on_event_loop
 
 
@@ -37,7 +37,7 @@ def test_small_models_run_on_the_event_loop(repository, monkeypatch):
 )
 def test_models_whose_cost_cannot_be_known_run_on_a_thread(repository, monkeypatch, model):
     repository.add("net", model, config="max_batch_size: 8")
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60)
     assert not _load(repository)[0].runs_on_event_loop
 
 
@@ -50,7 +50,7 @@ def test_a_batch_that_takes_absurd_memory_is_not_tried(repository, monkeypatch):
         return run(session, inputs, outputs)
 
     monkeypatch.setattr(Session, "run", watched)
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60)
     monkeypatch.setattr(model_module, "_MOST_WARM_UP_BYTES", 64)  # four rows
     repository.add("net", config="max_batch_size: 5")
     assert not _load(repository)[0].runs_on_event_loop
@@ -72,7 +72,7 @@ def test_made_up_sizes_that_fail_do_not_condemn_a_model(repository):
 async def test_batches_are_answered_and_counted_alike_wherever_they_run(
     repository, monkeypatch, on_event_loop
 ):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000 if on_event_loop else 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
     repository.add("net", config=BATCHING.format(rows=4, options=""))
     loaded, config = _load(repository)
     model = Model(loaded, config)
@@ -89,7 +89,7 @@ async def test_batches_are_answered_and_counted_alike_wherever_they_run(
 
 @pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 2), (False, 3)])
 async def test_small_models_gather_company(repository, monkeypatch, on_event_loop, batches):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", 60_000_000_000 if on_event_loop else 0)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
     monkeypatch.setattr(batcher_module, "_GATHERING_SECONDS", 60.0)
     repository.add("net", config=BATCHING.format(rows=2, options=""))
     model = Model(*_load(repository))
@@ -142,19 +142,19 @@ def test_there_is_one_label_for_each_class_of_any_task(repository, shape, is_rig
 
 
 @pytest.mark.parametrize(
-    ("options", "loop_ns", "sizes"),
+    ("options", "loop_seconds", "sizes"),
     [
         ("", 0, {1: 15, 3: 3}),  # one row, then up to three, which wins nothing
         ("preferred_batch_size: 8", 0, {8: 3}),
         ("max_queue_delay_microseconds: 1", 0, {8: 3}),
-        ("", 60_000_000_000, {8: 3}),
+        ("", 60, {8: 3}),
     ],
     ids=["as it pays", "preferred", "delay", "event loop"],
 )
 async def test_batches_grow_while_they_pay_unless_told_otherwise(
-    repository, monkeypatch, options, loop_ns, sizes
+    repository, monkeypatch, options, loop_seconds, sizes
 ):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_NS", loop_ns)
+    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", loop_seconds)
     repository.add("net", config=BATCHING.format(rows=8, options=options))
     loaded, config = _load(repository, sessions=1)
     model = Model(loaded, config)

@@ -6,6 +6,7 @@ import sys
 
 from onnx import TensorProto
 from tests.server.example_models import write_repository
+from tests.server.test_entrances import RULE, config_of, picture, pixels_as_numbers
 from tests.server.tiny import BATCHING, affine, identity
 
 SCRIPT = """
@@ -50,6 +51,16 @@ texts = np.array([["a", "\\u00e9"]], object)
 given = triton.InferInput("x", texts.shape, "BYTES")
 given.set_data_from_numpy(texts)
 assert client.infer("text", [given]).as_numpy("y").tolist() == [[b"a", b"\\xc3\\xa9"]]
+
+metadata = client.get_model_metadata("seeing_image")
+(given,) = metadata.inputs
+assert (given.name, given.datatype, list(given.shape)) == ("image", "BYTES", [-1, 1])
+assert client.get_model_config("seeing_image").config.max_batch_size == 8
+files = np.array([[open(sys.argv[2], "rb").read()]] * 2, object)
+pictures = triton.InferInput(given.name, files.shape, given.datatype)
+pictures.set_data_from_numpy(files)
+assert client.infer("seeing_image", [pictures]).as_numpy("y").shape == (2, 4, 4, 3)
+assert client.get_inference_statistics("seeing_image").model_stats[0].inference_count == 2
 
 statistics = client.get_inference_statistics("net").model_stats[0]
 assert statistics.inference_count == 10 and statistics.inference_stats.success.count == 5
@@ -218,18 +229,23 @@ print("all calls did what they should")
 """
 
 
-async def _run(script, address):
+async def _run(script, address, *words):
     ended = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", script, address], capture_output=True, text=True
+        subprocess.run,
+        [sys.executable, "-c", script, address, *words],
+        capture_output=True,
+        text=True,
     )
     assert ended.stdout == "all calls did what they should\n", ended.stderr
 
 
-async def test_tritonclient_makes_its_calls_unchanged(repository, serving):
+async def test_tritonclient_makes_its_calls_unchanged(repository, serving, tmp_path):
+    repository.add("seeing", pixels_as_numbers(), config=config_of(RULE))
+    picture().save(tmp_path / "picture.jpg")
     repository.add("net", affine(), config=BATCHING.format(rows=8, options=""))
     repository.add("text", identity(TensorProto.STRING, ["batch", 2]))
     async with serving() as (server, _):
-        await _run(SCRIPT, server.address)
+        await _run(SCRIPT, server.address, str(tmp_path / "picture.jpg"))
 
 
 async def test_what_the_example_programs_do(repository, serving):

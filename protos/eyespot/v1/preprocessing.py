@@ -4,36 +4,37 @@ Resizing, cropping and the order of the colours happen here, outside the graph; 
 [0, 1] and normalising happen inside it, so that `mean` and `std` are told but not applied.
 The rule travels in `ModelConfig.parameters`, under keys that begin with "preprocessing.",
 so that every client can learn it from the server. The arithmetic is torchvision's on PIL
-images: what a network was trained on is what it is served.
+images: what a network was trained on is what it is served. Before it, a picture is turned
+as its EXIF orientation says, which torchvision leaves to the caller.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from eyespot.v1.picture_files import MOST_PIXELS
+
+if TYPE_CHECKING:  # who serves tensors alone never loads Pillow
+    from PIL import Image
 
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
 
+# Keys of `ModelConfig.parameters` by which a server tells that it applies the rule itself: the
+# name of the model that takes encoded pictures, and their formats, separated by commas.
+IMAGE_ENDPOINT, IMAGE_FORMATS = "image_endpoint", "image_formats"
 _PREFIX = "preprocessing."
 _HALF = 128  # of the brightness from which a pixel is white
 # Told, so that other clients need not guess it; it is the same for every rule.
 _CHANNEL_AXIS, _CHANNELS_LAST = "channel_axis", 3
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "box": Image.Resampling.BOX,
-    "hamming": Image.Resampling.HAMMING,
-}
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 
 class PreprocessingError(ValueError):
@@ -65,8 +66,8 @@ class PreprocessingRule:
     def __post_init__(self) -> None:
         if self.color_order not in _CHANNELS:
             raise PreprocessingError(_one_of("color_order", self.color_order, _CHANNELS))
-        if self.interpolation not in _RESAMPLING:
-            raise PreprocessingError(_one_of("interpolation", self.interpolation, _RESAMPLING))
+        if self.interpolation not in _INTERPOLATIONS:
+            raise PreprocessingError(_one_of("interpolation", self.interpolation, _INTERPOLATIONS))
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise PreprocessingError(
@@ -101,9 +102,9 @@ class PreprocessingRule:
         """
         if 0 in image.size:
             raise PreprocessingError(f"the picture has no pixels: {image.width}x{image.height}")
-        image = image.convert("L" if self.color_order == "GRAY" else "RGB")
+        image = upright(image).convert("L" if self.color_order == "GRAY" else "RGB")
         if self.resize_size is not None:
-            image = _resize(image, self.resize_size, _RESAMPLING[self.interpolation])
+            image = _resize(image, self.resize_size, self.interpolation)
         if self.crop_size is not None:
             image = _crop(image, self.crop_size)
         pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
@@ -189,9 +190,20 @@ IMAGENET = PreprocessingRule(
 )
 
 
-def _resize(
-    image: Image.Image, size: int | tuple[int, int], resampling: Image.Resampling
-) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says; one that says nothing, or nonsense, stays."""
+    from PIL import ExifTags, ImageOps
+
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a stranger's EXIF breaks its parser in many ways
+        return image
+    return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+
+
+def _resize(image: Image.Image, size: int | tuple[int, int], interpolation: str) -> Image.Image:
+    from PIL import Image
+
     if isinstance(size, tuple):
         height, width = size
     else:
@@ -199,7 +211,12 @@ def _resize(
         short, long = sorted(image.size)
         longer = int(size * long / short)
         width, height = (size, longer) if image.width <= image.height else (longer, size)
-    return image.resize((width, height), resampling)
+        if width * height > MOST_PIXELS:  # a line of pixels, drawn out into a square's height
+            raise PreprocessingError(
+                f"a picture of {image.width} x {image.height} pixels becomes {width} x {height} "
+                f"by the rule; at most {MOST_PIXELS >> 20} megapixels are made"
+            )
+    return image.resize((width, height), Image.Resampling[interpolation.upper()])
 
 
 def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -212,6 +229,8 @@ def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _pad(image: Image.Image, width: int, height: int) -> Image.Image:
+    from PIL import Image
+
     missing_width, missing_height = max(width - image.width, 0), max(height - image.height, 0)
     padded = Image.new(image.mode, (image.width + missing_width, image.height + missing_height))
     padded.paste(image, (missing_width // 2, missing_height // 2))
@@ -231,5 +250,5 @@ def _pair(value: Any) -> tuple[int, int]:
     return height, width
 
 
-def _one_of(field: str, found: str, allowed: Mapping[str, object]) -> str:
+def _one_of(field: str, found: str, allowed: Iterable[str]) -> str:
     return f"{field} {found!r} is not one of {', '.join(allowed)}"

@@ -18,14 +18,17 @@ from grpc_health.v1 import health, health_pb2
 from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.dataplane import Dataplane, ModelState
 from eyespot.server.door import Door, open_doors
+from eyespot.server.entrances import Entrances
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.loader import Loader
 from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
+from eyespot.server.picture_decoding import PictureDecoder
+from eyespot.server.process_memory import give_back, keep_little
 from eyespot.server.reloading import ReadSettings, Reloading
-from eyespot.server.servicer import InferenceServicer, Signatures
+from eyespot.server.servicer import InferenceServicer
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
 from eyespot.server.signals import listening_to_signals
@@ -86,9 +89,14 @@ class Server:
             TraceSettings(is_on=_wants_traces(config), rate=config.trace_rate),
             service_name=config.server_id,
         )
-        signatures = Signatures(self._shared_memory)
+        self._pictures = PictureDecoder(
+            most_requests=config.max_queue_size, most_bytes=config.max_request_mib << 20
+        )
+        entrances = Entrances(
+            self.dataplane, self._shared_memory, self._pictures if config.decode_images else None
+        )
         inference = InferenceServicer(
-            self.dataplane, signatures, server_id=config.server_id, tracing=self._tracing
+            self.dataplane, entrances, server_id=config.server_id, tracing=self._tracing
         )
         operations = OperationsServicer(
             self.dataplane,
@@ -97,7 +105,7 @@ class Server:
             log=self._log,
             tracing=self._tracing,
         )
-        explain = ExplainServicer(self.dataplane, signatures, tracing=self._tracing)
+        explain = ExplainServicer(entrances, tracing=self._tracing)
         self._services = (
             (INFERENCE_SERVICE, generic_handler(INFERENCE_SERVICE, inference)),
             (INFERENCE_SERVICE, generic_handler(INFERENCE_SERVICE, operations)),
@@ -112,6 +120,8 @@ class Server:
         """
         if self._parent is not None:
             self._parent.end_with_it()
+        if self.config.low_memory:
+            keep_little()
         check_device(self.config.device)
         self._open_tracing()
         self._loader.scan()
@@ -154,6 +164,7 @@ class Server:
             StartError: nothing can be served at all.
         """
         await self._loader.load_all()
+        give_back()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         if self.config.port_file is not None:
@@ -205,6 +216,7 @@ class Server:
         self._follow_no_more()
         await asyncio.gather(*(door.close(grace) for door in self._doors))
         self._loader.close()
+        self._pictures.close()
         self._shared_memory.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import difflib
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +108,20 @@ class ServerConfig:
             maximum=1024,
         ),
     )
+    low_memory: bool = field(
+        default=False,
+        metadata=_about(
+            "less memory rather than speed: no arena, one batch of a model at a time, weights as "
+            "they lie in the file; config.pbtxt and --sessions outweigh it"
+        ),
+    )
+    model_cache: str = field(
+        default="auto",
+        metadata=_about(
+            "folder where optimised graphs are kept for the next start; auto: eyespot/models in "
+            "the user's cache; off: none"
+        ),
+    )
     max_request_mib: int = field(
         default=64,
         metadata=_about("largest request in MiB; larger ones are refused", minimum=1, maximum=2047),
@@ -123,6 +136,13 @@ class ServerConfig:
             "MiB of all requests that wait or run, for all models together; one caller may have "
             "half of it",
             minimum=1,
+        ),
+    )
+    decode_images: bool = field(
+        default=True,
+        metadata=_about(
+            "let what takes pixels by a rule of its own take JPEG, PNG and WebP files too, by the "
+            "name <model>_image"
         ),
     )
     model_control_mode: str = field(
@@ -268,7 +288,7 @@ class ServerConfig:
         """Batches of one model that run at once, with 0 replaced by what suits the machine."""
         if self.sessions:
             return self.sessions
-        if self.device != "cpu":
+        if self.device != "cpu" or self.low_memory:
             return 1
         # One more than the cores can run: it computes while another's results are handed on.
         return max(1, len(os.sched_getaffinity(0)) // self.intra_op_num_threads) + 1
@@ -323,6 +343,8 @@ def _names() -> list[str]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    import tomllib  # not for every start
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

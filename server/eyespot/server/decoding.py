@@ -62,7 +62,7 @@ class Signature:
     """What one model takes and gives."""
 
     def __init__(self, config: ModelConfig, shared_memory: SharedMemory) -> None:
-        self._shared_memory = shared_memory
+        self.shared_memory = shared_memory
         self.model_name = config.name
         self._all_outputs = tuple(RequestedOutput(output.name) for output in config.outputs)
         self.output_datatypes = {output.name: output.datatype for output in config.outputs}
@@ -106,7 +106,7 @@ class Signature:
         rows = 1
         for tensor, part in zip(tensors, parts, strict=True):
             name = tensor.name
-            raw = next(remaining, None) if part is None else self._shared_memory.read(part)
+            raw = next(remaining, None) if part is None else self.shared_memory.read(part)
             array = self._read_input(name, tensor, raw)
             if name in arrays:
                 raise InvalidArgumentError(
@@ -120,8 +120,17 @@ class Signature:
                     )
                 rows = array.shape[0]
             arrays[name] = array
-        key = tuple((n, arrays[n].shape[1:]) for n in self._inputs) if self._varies else None
-        return DecodedInputs(arrays, rows, key, timeout, priority)
+        return DecodedInputs(arrays, rows, self._key(arrays), timeout, priority)
+
+    def replace_inputs(self, decoded: DecodedInputs, arrays: dict[str, Array]) -> DecodedInputs:
+        """Puts arrays that were made of a request's inputs, row by row, in their place.
+
+        Raises:
+            InvalidArgumentError: their shape does not fit the model.
+        """
+        for name, array in arrays.items():
+            self._check_shape(self._inputs[name], array.shape)
+        return decoded._replace(arrays=arrays, key=self._key(arrays))
 
     def split_outputs(self, requested: Sequence[Any]) -> tuple[Sequence[Any], Any | None]:
         """Part the outputs of the graph from `saliency`, which the explainer gives.
@@ -146,6 +155,11 @@ class Signature:
         if len(set(names)) != len(names):
             raise InvalidArgumentError(f"the request names an output twice: {_quoted(names)}")
         return outputs
+
+    def _key(self, arrays: dict[str, Array]) -> Hashable:
+        if not self._varies:
+            return None
+        return tuple((name, arrays[name].shape[1:]) for name in self._inputs)
 
     def _read_output(self, output: Any) -> RequestedOutput:
         if output.name not in self.output_datatypes:
@@ -198,7 +212,7 @@ class Signature:
             ) from error
         if spec.symbols and array.size:
             self._check_symbols(spec, array)
-        return _to_text(array, name) if datatype == "BYTES" else array
+        return _to_text(array, name) if datatype == "BYTES" and spec.is_text else array
 
     def _read_part(self, parameters: Any) -> RegionPart | None:
         """The part of shared memory that the parameters of a tensor name; it is there."""
@@ -209,7 +223,7 @@ class Signature:
             offset=parameters[_OFFSET].int64_param if _OFFSET in parameters else 0,
             byte_size=parameters[_BYTE_SIZE].int64_param if _BYTE_SIZE in parameters else 0,
         )
-        self._shared_memory.check(part)
+        self.shared_memory.check(part)
         return part
 
     def _check_shape(self, spec: TensorConfig, shape: tuple[int, ...]) -> None:

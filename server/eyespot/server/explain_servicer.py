@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.answering import answering, streaming
-from eyespot.server.dataplane import Dataplane
+from eyespot.server.entrances import Entrances
 from eyespot.server.errors import InvalidArgumentError, RequestError
 from eyespot.server.explain_decoding import DEFAULT_METHOD, read_call, read_encoding
 from eyespot.server.model import Model
 from eyespot.server.png import encode_png
-from eyespot.server.servicer import Signatures, deadline_of
+from eyespot.server.servicer import deadline_of
 from eyespot.server.tracing import NoTrace, Tracing
 from eyespot.v1 import explain_pb2 as pb
 from eyespot.v1 import inference_pb2
@@ -30,15 +30,14 @@ if TYPE_CHECKING:
 class ExplainServicer:
     """Answers the RPCs of the explain service on the event loop of the server."""
 
-    def __init__(self, dataplane: Dataplane, signatures: Signatures, *, tracing: Tracing) -> None:
-        self._dataplane = dataplane
-        self._signatures = signatures
+    def __init__(self, entrances: Entrances, *, tracing: Tracing) -> None:
+        self._entrances = entrances
         self._tracing = tracing
 
     @answering
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> Any:
         with self._trace(context, "Explain", request) as trace:
-            model, call, answer = self._read(request, context, trace)
+            model, call, answer = await self._read(request, context, trace)
             with model.explaining(call.inputs):
                 explained = await model.explainer.explain(call)
             trace.reach("explainer")
@@ -49,7 +48,7 @@ class ExplainServicer:
         self, request: pb.ExplainRequest, context: Any
     ) -> AsyncGenerator[pb.ExplainStreamResponse, None]:
         with self._trace(context, "ExplainStream", request) as trace:
-            model, call, answer = self._read(request, context, trace)
+            model, call, answer = await self._read(request, context, trace)
             # Closed with the call: a caller that goes away ends the computation too.
             async with contextlib.aclosing(model.explainer.explain_in_steps(call)) as steps:
                 with model.explaining(call.inputs):
@@ -63,8 +62,10 @@ class ExplainServicer:
     async def ListMethods(self, request: pb.ListMethodsRequest, context: Any) -> Any:
         from eyespot.server.explainer import methods_without_explainer
 
-        model = self._dataplane.model(request.model_name, request.model_version)
-        response = pb.ListMethodsResponse(model_name=model.name, model_version=model.version)
+        model, entrance = self._entrances.find(request.model_name, request.model_version)
+        response = pb.ListMethodsResponse(
+            model_name=entrance.config.name, model_version=model.version
+        )
         try:
             explainer = model.explainer
         except RequestError as error:
@@ -80,15 +81,15 @@ class ExplainServicer:
     ) -> "RequestTrace | NoTrace":
         return self._tracing.trace(context, method, request.model_name, service=EXPLAIN_SERVICE)
 
-    def _read(
+    async def _read(
         self, request: pb.ExplainRequest, context: Any, trace: "RequestTrace | NoTrace"
     ) -> "tuple[Model, ExplainCall, _Answer]":
-        model = self._dataplane.model(request.model_name, request.model_version)
+        model, entrance = self._entrances.find(request.model_name, request.model_version)
         trace.note(model_name=model.name, model_version=model.version, request_id=request.id)
         trace.reach("dataplane")
         model.explainer.check_method(request.method or DEFAULT_METHOD)
         axis = model.explainer.channel_axis
-        decoded = self._signatures.of(model).read_inputs(request)
+        decoded = await entrance.read(request)
         (inputs,) = decoded.arrays.values()
         call = read_call(request, model, inputs, deadline_of(context))
         answer = _Answer(request, model, decoded.rows)
@@ -111,7 +112,7 @@ class _Answer:
         attributions = explained.attributions
         datatype = datatype_of(attributions.dtype)
         response = pb.ExplainResponse(
-            model_name=self._model.name,
+            model_name=self._request.model_name,
             model_version=self._model.version,
             id=self._request.id,
             method=explained.method,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format, text_format
+from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from eyespot.server.errors import RepositoryError
@@ -92,7 +92,7 @@ class TensorConfig:
 
     `shape` includes the batch dimension, as -1, when max_batch_size is above 0. The rest is
     what a manifest knows: the smallest and a usual size of each dimension, and one above the
-    largest number of an input of symbols, or 0.
+    largest number of an input of symbols, or 0. BYTES are text, unless they are files.
     """
 
     name: str
@@ -102,6 +102,7 @@ class TensorConfig:
     smallest: tuple[int, ...] = ()
     usual: tuple[int, ...] = ()
     symbols: int = 0
+    is_text: bool = True
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,8 @@ def parse_config(text: str, folder_name: str) -> ConfigFile:
     Raises:
         RepositoryError: it is none, or asks for what Eyespot cannot serve.
     """
+    from google.protobuf import json_format  # not for every start
+
     if len(text) > MOST_CONFIG_BYTES:
         raise RepositoryError(
             f"the config that was sent is larger than {MOST_CONFIG_BYTES >> 10} KiB"

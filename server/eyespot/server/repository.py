@@ -149,8 +149,12 @@ def suggest_repository(repository: Path) -> Path | None:
     return None
 
 
-def check_files(version: VersionFolder) -> Manifest | None:
+def check_files(version: VersionFolder, *, with_original: bool = True) -> Manifest | None:
     """Checks where the weights of a version lie, and each file against the manifest.
+
+    Args:
+        version: whose files.
+        with_original: whether the original is read at all.
 
     Returns:
         The manifest; None without one.
@@ -159,7 +163,7 @@ def check_files(version: VersionFolder) -> Manifest | None:
         RepositoryError: a file is missing, is not the one that was exported, or lies where none
             may be read.
     """
-    manifest = _read_and_check_manifest(version)
+    manifest = _read_and_check_manifest(version, with_original=with_original)
     try:
         beside = check_external_data(version.model_path)
     except OSError as error:
@@ -176,7 +180,7 @@ def check_files(version: VersionFolder) -> Manifest | None:
     return manifest
 
 
-def _read_and_check_manifest(version: VersionFolder) -> Manifest | None:
+def _read_and_check_manifest(version: VersionFolder, *, with_original: bool) -> Manifest | None:
     path = version.folder / MANIFEST_FILE
     if not path.exists():
         return None
@@ -185,6 +189,8 @@ def _read_and_check_manifest(version: VersionFolder) -> Manifest | None:
     except ManifestError as error:
         raise RepositoryError(str(error)) from error
     for name, expected in manifest.files.items():
+        if name == ORIGINAL_FILE and not with_original:
+            continue
         _check_hash(version.folder, name, expected)
     return manifest
 

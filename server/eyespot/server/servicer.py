@@ -6,9 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import grpc
 import numpy as np
@@ -18,16 +16,15 @@ from eyespot.server.answering import answering, checked, request_error
 from eyespot.server.callers import Right, current_caller
 from eyespot.server.classification import classify
 from eyespot.server.dataplane import Dataplane
-from eyespot.server.decoding import SALIENCY_OUTPUT, RequestedOutput, Signature, write_part
+from eyespot.server.decoding import SALIENCY_OUTPUT, RequestedOutput, write_part
+from eyespot.server.entrances import Entrances
 from eyespot.server.explain_decoding import read_output
 from eyespot.server.model import InferCall, Model
 from eyespot.server.model_config import TensorConfig
-from eyespot.server.shared_memory import SharedMemory
 from eyespot.server.statistics import HISTOGRAMS, BatchDurations, Duration, Statistics
 from eyespot.server.streaming import answer_in_order
 from eyespot.server.tracing import NoTrace, Tracing
 from eyespot.v1 import inference_pb2 as pb
-from eyespot.v1 import model_config_pb2
 from eyespot.v1.tensors import encode
 
 if TYPE_CHECKING:
@@ -49,31 +46,15 @@ _WANTS_FINAL, _IS_FINAL = "triton_enable_empty_final_response", "triton_final_re
 _PLATFORM = "onnxruntime_onnx"
 
 
-class Signatures:
-    """The prepared checks of each model, shared by the services."""
-
-    def __init__(self, shared_memory: SharedMemory) -> None:
-        self.shared_memory = shared_memory
-        # Weak: what is remembered of a model does not keep it in memory.
-        self._by_model: WeakKeyDictionary[Model, Signature] = WeakKeyDictionary()
-
-    def of(self, model: Model) -> Signature:
-        """The checks of a model; made on first use."""
-        signature = self._by_model.get(model)
-        if signature is None:
-            signature = self._by_model[model] = Signature(model.config, self.shared_memory)
-        return signature
-
-
 class InferenceServicer:
     """Answers the RPCs of the Open Inference Protocol on the event loop of the server."""
 
     def __init__(
-        self, dataplane: Dataplane, signatures: Signatures, *, server_id: str, tracing: Tracing
+        self, dataplane: Dataplane, entrances: Entrances, *, server_id: str, tracing: Tracing
     ) -> None:
         self._dataplane = dataplane
-        self._signatures = signatures
-        self._shared_memory = signatures.shared_memory
+        self._entrances = entrances
+        self._shared_memory = entrances.shared_memory
         self._server_id = server_id
         self._tracing = tracing
 
@@ -87,11 +68,13 @@ class InferenceServicer:
 
     @answering
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Any) -> Any:
-        ready = self._dataplane.is_model_ready(request.name, request.version)
+        ready = self._entrances.is_ready(request.name, request.version)
         return pb.ModelReadyResponse(ready=ready)
 
     @answering
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Any) -> Any:
+        from importlib import metadata  # not for every start
+
         extensions = [*_EXTENSIONS, *self._shared_memory.extensions]
         return pb.ServerMetadataResponse(
             name=self._server_id, version=metadata.version("eyespot"), extensions=extensions
@@ -99,27 +82,29 @@ class InferenceServicer:
 
     @answering
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Any) -> Any:
-        model = self._dataplane.model(request.name, request.version)
+        model, entrance = self._entrances.find(request.name, request.version)
         return pb.ModelMetadataResponse(
-            name=model.name,
+            name=entrance.config.name,
             versions=[other.version for other in self._dataplane.models(model.name)],
             platform=_PLATFORM,
-            inputs=[_tensor_metadata(spec) for spec in model.config.inputs],
+            inputs=[_tensor_metadata(spec) for spec in entrance.config.inputs],
             outputs=[_tensor_metadata(spec) for spec in model.config.outputs],
         )
 
     @answering
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Any) -> Any:
-        model = self._dataplane.model(request.name, request.version)
-        config = model_config_pb2.ModelConfig.FromString(model.config.serialized)
+        model, _ = self._entrances.find(request.name, request.version)
+        config = self._entrances.told_config(request.name, request.version)
         if model.labels:  # a client cannot read the file that label_filename names
             config.parameters["labels"].string_value = json.dumps(model.labels, ensure_ascii=False)
         return pb.ModelConfigResponse(config=config)
 
     @answering
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Any) -> Any:
-        models = self._dataplane.models(request.name, request.version)
-        return pb.ModelStatisticsResponse(model_stats=[_statistics(model) for model in models])
+        found = self._entrances.find_all(request.name, request.version)
+        return pb.ModelStatisticsResponse(
+            model_stats=[_statistics(name, model) for name, model in found]
+        )
 
     @answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
@@ -154,11 +139,11 @@ class InferenceServicer:
     async def _infer(
         self, request: pb.ModelInferRequest, context: Any, trace: "RequestTrace | NoTrace"
     ) -> pb.ModelInferResponse:
-        model = self._dataplane.model(request.model_name, request.model_version)
+        model, entrance = self._entrances.find(request.model_name, request.model_version)
         trace.note(model_name=model.name, model_version=model.version, request_id=request.id)
         trace.reach("dataplane")
-        signature = self._signatures.of(model)
-        decoded = signature.read_inputs(request)
+        signature = entrance.signature
+        decoded = await entrance.read(request)
         wanted, saliency = signature.split_outputs(request.outputs)
         requested = signature.read_outputs(wanted) if wanted or saliency is None else ()
         deadline = deadline_of(context)
@@ -170,7 +155,7 @@ class InferenceServicer:
             explain_call = read_output(saliency, model, inputs, deadline)
         trace.reach("servicer", rows=decoded.rows)
         response = pb.ModelInferResponse(
-            model_name=model.name, model_version=model.version, id=request.id
+            model_name=entrance.config.name, model_version=model.version, id=request.id
         )
         if requested:
             call = InferCall(
@@ -241,10 +226,10 @@ def _tensor_metadata(spec: TensorConfig) -> pb.ModelMetadataResponse.TensorMetad
     )
 
 
-def _statistics(model: Model) -> pb.ModelStatistics:
+def _statistics(name: str, model: Model) -> pb.ModelStatistics:
     counted: Statistics = model.statistics
     return pb.ModelStatistics(
-        name=model.name,
+        name=name,
         version=model.version,
         last_inference=counted.last_inference_ms,
         inference_count=counted.inference_count,

@@ -70,6 +70,7 @@ class SessionSettings:
         optimization: "all", "extended", "basic" or "none" of the runtime's rewriting.
         enable_cpu_mem_arena: Whether memory is kept for the next run.
         enable_mem_pattern: Whether it is planned ahead where shapes are known.
+        enable_prepacking: Whether weights are copied into the order that is fastest.
     """
 
     device: str = "cpu"
@@ -80,21 +81,23 @@ class SessionSettings:
     optimization: str = "all"
     enable_cpu_mem_arena: bool = True
     enable_mem_pattern: bool = True
+    enable_prepacking: bool = True
 
 
 class Session:
     """A loaded graph on one execution provider.
 
     Args:
-        open_runtime: Makes the runtime's session, now and whenever it is made anew.
+        session: The runtime's.
+        open_anew: Makes another one like it.
         runs_in_its_thread: Whether a run is the work of the thread that asks for it.
     """
 
     def __init__(
-        self, open_runtime: Callable[[], Any], *, runs_in_its_thread: bool = False
+        self, session: Any, open_anew: Callable[[], Any], *, runs_in_its_thread: bool
     ) -> None:
-        self._open_runtime = open_runtime
-        self._session = session = open_runtime()
+        self._session = session
+        self._open_anew = open_anew
         # Processor time, where it is all of the work: others that use the machine do not blur it.
         self.busy_seconds = time.thread_time if runs_in_its_thread else time.perf_counter
         self._run = session.run
@@ -105,10 +108,23 @@ class Session:
         self._arena: Arena | None = None  # where it needs to be kept small
 
     @classmethod
-    def open(cls, path: Path, settings: SessionSettings | None = None) -> Self:
+    def open(
+        cls,
+        path: Path,
+        settings: SessionSettings | None = None,
+        *,
+        content: bytes | None = None,
+        optimised: Path | None = None,
+    ) -> Self:
         """Loads a graph.
 
         Where its external data lies has been checked: see `repository.check_files`.
+
+        Args:
+            path: of the graph.
+            settings: of the session.
+            content: the graph as the runtime has optimised it before, loaded in its place.
+            optimised: where the runtime leaves what it has made of the graph.
 
         Raises:
             RepositoryError: the file is missing, damaged, or beyond the runtime.
@@ -117,11 +133,15 @@ class Session:
         settings = settings or SessionSettings()
         is_alone = settings.intra_op_num_threads == 1 and not settings.is_parallel
         in_thread = settings.device == "cpu" and is_alone
-        session = cls(partial(_open, path, settings), runs_in_its_thread=in_thread)
-        if any(-1 in tensor.shape[1:] for tensor in session.inputs):
-            if settings.enable_mem_pattern:  # one would be kept for each size that ever comes
-                without = replace(settings, enable_mem_pattern=False)
-                session = cls(partial(_open, path, without), runs_in_its_thread=in_thread)
+        runtime_session = _open(path, settings, content=content, optimised=optimised)
+        varies = any(-1 in _graph_tensor(node).shape[1:] for node in runtime_session.get_inputs())
+        if (
+            varies and settings.enable_mem_pattern
+        ):  # one would be kept for each size that ever comes
+            settings = replace(settings, enable_mem_pattern=False)
+            runtime_session = _open(path, settings, content=content)
+        session = cls(runtime_session, partial(_open, path, settings), runs_in_its_thread=in_thread)
+        if varies:
             session._arena = _arena(settings)
         return session
 
@@ -131,7 +151,7 @@ class Session:
         Raises:
             RepositoryError, DeviceUnavailableError: as `open`; then the old one stays.
         """
-        session = self._open_runtime()
+        session = self._open_anew()
         self._session, self._run = session, session.run
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
@@ -166,6 +186,11 @@ class Session:
         return dict(zip(outputs, map(_to_numpy, results), strict=True))
 
 
+def runtime_version() -> str:
+    """The version of ONNX Runtime."""
+    return str(_import_runtime().__version__)
+
+
 def check_device(device: str) -> None:
     """Makes sure that the execution provider of `device` is installed.
 
@@ -181,15 +206,28 @@ def check_device(device: str) -> None:
         )
 
 
-def _open(path: Path, settings: SessionSettings) -> Any:
+def _open(
+    path: Path,
+    settings: SessionSettings,
+    *,
+    content: bytes | None = None,
+    optimised: Path | None = None,
+) -> Any:
     runtime = _import_runtime()
     provider = _PROVIDERS[settings.device]
     provider_options = dict(_PROVIDER_OPTIONS[settings.device])
     if settings.device == "cuda":
         provider_options["device_id"] = str(settings.device_id)
+    options = _options(
+        runtime, settings if content is None else replace(settings, optimization="none")
+    )
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     try:
         session = runtime.InferenceSession(
-            str(path), _options(runtime, settings), providers=[(provider, provider_options)]
+            str(path) if content is None else content,
+            options,
+            providers=[(provider, provider_options)],
         )
     except Exception as error:  # the runtime's errors have no class of their own in common
         raise RepositoryError(f"{path.name} cannot be loaded: {_one_line(error)}") from error
@@ -217,6 +255,8 @@ def _options(runtime: Any, settings: SessionSettings) -> Any:
     }[settings.optimization]
     options.enable_cpu_mem_arena = settings.enable_cpu_mem_arena
     options.enable_mem_pattern = settings.enable_mem_pattern
+    if not settings.enable_prepacking:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -15,7 +15,6 @@ import hmac
 import logging
 import os
 import time
-import tomllib
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -87,6 +86,8 @@ class TokenFile:
 
 def _read(path: Path) -> list[tuple[bytes, Caller]]:
     """The SHA-256 of each token, and whose it is."""
+    import tomllib  # not for every start
+
     where = f"--token-file {path}"
     try:
         with path.open("rb") as file:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ from eyespot.client.errors import (
     UnimplementedError,
 )
 from eyespot.client.explanation import ExplainProgress, Explanation
-from eyespot.client.pictures import Images, Picture, as_rows, loader
+from eyespot.client.pictures import Images, Picture, as_rows, loader, read_encoded
 from eyespot.client.question import Asking, Question
 from eyespot.client.segmentation import Segmentation, read_segmentations
 from eyespot.client.steps import (
@@ -333,13 +334,56 @@ class Operations:
         rows = as_rows(images, len(requests.only_input(metadata).shape))
         results: list[InferResult] = []
         for batch in _batches(rows, config):
-            array = yield Work(batch.load)
-            arrays = requests.by_name(array, metadata)
-            result = yield from self._infer_once(
-                arrays, metadata, model_version=model_version, outputs=outputs, deadline=deadline
+            part = rows[batch.start : batch.stop]
+            result = yield from self._infer_encoded(
+                part, config, model_version=model_version, outputs=outputs, deadline=deadline
             )
+            if result is None:
+                array = yield Work(batch.load)
+                arrays = requests.by_name(array, metadata)
+                result = yield from self._infer_once(
+                    arrays,
+                    metadata,
+                    model_version=model_version,
+                    outputs=outputs,
+                    deadline=deadline,
+                )
             results.append(result)
         return answers.join(results)
+
+    def _infer_encoded(
+        self,
+        rows: Sequence[Picture | Array],
+        config: ModelConfig,
+        *,
+        model_version: str,
+        outputs: Sequence[str] | None,
+        deadline: Deadline,
+    ) -> Steps[InferResult | None]:
+        """Let the server decode the pictures of a batch; None where they are to be prepared here.
+
+        What it refuses is prepared here as well: it succeeds, or the error names the file.
+        """
+        if not config.image_endpoint:
+            return None
+        encoded = yield Work(partial(read_encoded, rows, config.image_formats))
+        if encoded is None:
+            return None
+        try:
+            metadata = yield from self._metadata_of(config.image_endpoint, model_version, deadline)
+            result = yield from self._infer_once(
+                requests.by_name(encoded, metadata),
+                metadata,
+                model_version=model_version,
+                outputs=outputs,
+                deadline=deadline,
+            )
+        except InvalidArgumentError:
+            return None
+        except NotFoundError:  # the server was replaced by one that does not do it
+            self._configs.pop((config.name, model_version), None)
+            return None
+        return replace(result, model_name=config.name)
 
     def _infer_once(
         self,

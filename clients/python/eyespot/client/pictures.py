@@ -7,7 +7,7 @@ row by the rule; an array is a row as it is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,12 +15,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from eyespot.client.errors import ClientError, PictureError
-from eyespot.v1.picture_files import FORMATS, open_picture
+from eyespot.v1.picture_files import FORMATS, encoded_format, open_picture
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 from eyespot.v1.tensors import Array
 
 Picture: TypeAlias = Image.Image | str | os.PathLike[str]
 Images: TypeAlias = Picture | Array | Sequence[Picture | Array]
+
+# Above it the pixels that a model takes are fewer bytes, and some servers take no more at once.
+MOST_ENCODED_BYTES = 4_000_000
 
 
 def load_picture(source: Picture) -> Image.Image:
@@ -76,6 +79,36 @@ def loader(
 ) -> Callable[[], Array]:
     """Put off the reading and preparing of some rows until their batch is due."""
     return lambda: _stack([_prepare(row, rule, model_name) for row in rows])
+
+
+def read_encoded(rows: Sequence[Picture | Array], formats: Collection[str]) -> Array | None:
+    """Read files as they are, for a server that decodes them itself; (B, 1) of bytes.
+
+    Args:
+        rows: Of one batch.
+        formats: That the server takes.
+
+    Returns:
+        None where they are to be prepared here: not all are files of these formats, or they
+        are larger together than `MOST_ENCODED_BYTES`.
+    """
+    encoded = np.empty((len(rows), 1), object)
+    left = MOST_ENCODED_BYTES
+    for number, row in enumerate(rows):
+        if not isinstance(row, str | os.PathLike):
+            return None
+        try:
+            if not Path(row).is_file():
+                return None
+            with Path(row).open("rb") as file:
+                content = file.read(left + 1)
+        except (OSError, ValueError):  # to prepare it here tells why
+            return None
+        left -= len(content)
+        if left < 0 or encoded_format(content[:12]) not in formats:
+            return None
+        encoded[number, 0] = content
+    return encoded
 
 
 def _prepare(row: Picture | Array, rule: PreprocessingRule | None, model_name: str) -> Array:

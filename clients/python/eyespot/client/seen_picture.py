@@ -12,7 +12,7 @@ from eyespot.client.errors import PictureError
 from eyespot.client.pictures import Picture, load_picture
 from eyespot.client.values import ModelConfig
 from eyespot.v1 import model_config_pb2
-from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.preprocessing import PreprocessingRule, upright
 from eyespot.v1.tensors import Array
 
 
@@ -57,7 +57,7 @@ def to_image(pixels: NDArray[np.uint8] | None, rule: PreprocessingRule | None) -
 
 def bring_to(size: tuple[int, int], image: Picture, rule: PreprocessingRule | None) -> Image.Image:
     """Put a picture through a rule, and give it at (width, height)."""
-    loaded = load_picture(image)
+    loaded = upright(load_picture(image))
     if loaded.size != size and rule is not None:
         loaded = to_image(rule.apply(loaded), rule)
     return loaded.convert("RGB").resize(size, Image.Resampling.BILINEAR)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import CLASSES_PARAMETER, INDEPENDENT
-from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.preprocessing import IMAGE_ENDPOINT, IMAGE_FORMATS, PreprocessingRule
 from eyespot.v1.tensors import Array
 
 Parameter: TypeAlias = bool | int | float | str
@@ -97,8 +97,21 @@ class ModelConfig:
     @property
     def has_independent_classes(self) -> bool:
         """Whether a row may have any number of classes, each by its own logit."""
-        told = self.message.parameters.get(CLASSES_PARAMETER)
-        return told is not None and told.string_value == INDEPENDENT
+        return self._parameter(CLASSES_PARAMETER) == INDEPENDENT
+
+    @property
+    def image_endpoint(self) -> str:
+        """The name by which the model takes encoded pictures; empty where it does not."""
+        return self._parameter(IMAGE_ENDPOINT)
+
+    @property
+    def image_formats(self) -> frozenset[str]:
+        """The formats that such pictures may have."""
+        return frozenset(self._parameter(IMAGE_FORMATS).split(","))
+
+    def _parameter(self, name: str) -> str:
+        told = self.message.parameters.get(name)
+        return "" if told is None else told.string_value
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""`python -m benchmarks.camera`: what a camera's JPEG costs over decoding and inference alone.
+
+In each round, one after another on the same machine, CPU time per image: (a) decoding by the
+model's rule in process, (b) ONNX Runtime in process at its most frugal setting, (c) `eyespot
+serve` asked with pixels, (d) the same server asked with the JPEG. Only ratios are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.in_process import InProcess
+from benchmarks.load import under_load
+from benchmarks.processes import running
+from eyespot.exporter import export_zoo_model
+from eyespot.server.picture_decoding import decode_picture
+from eyespot.v1 import inference_pb2
+from eyespot.v1.manifest import MANIFEST_FILE, read_manifest
+from eyespot.v1.preprocessing import IMAGENET, PreprocessingRule
+from eyespot.v1.tensors import datatype_of, encode
+
+_MODEL, _CLIENTS = "mobilenet_v2", 4
+
+
+@dataclass(frozen=True)
+class Round:
+    """CPU seconds per image."""
+
+    decoding: float
+    inference: float
+    served_pixels: float
+    served_file: float
+
+
+RATIOS = {
+    "(d) / ((a) + (b)), at most 1.10": lambda r: r.served_file / (r.decoding + r.inference),
+    "(d) / ((a) + (c)), at most 1.10": lambda r: r.served_file / (r.decoding + r.served_pixels),
+    "(a) / (b), for scale": lambda r: r.decoding / r.inference,
+}
+
+
+def photograph(width: int, height: int) -> bytes:
+    """A JPEG of soft shapes with some grain, about as large as a photograph of its size."""
+    random = np.random.default_rng(0)
+    patches = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8))
+    shapes = np.asarray(patches.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    grain = random.normal(0, 6, shapes.shape).astype(np.int16)
+    written = io.BytesIO()
+    image = Image.fromarray(np.clip(shapes + grain, 0, 255).astype(np.uint8))
+    image.save(written, "JPEG", quality=90)
+    return written.getvalue()
+
+
+def measure(repository: Path, file: bytes, *, rounds: int, calls: int, folder: Path) -> list[Round]:
+    """Start the server, and measure round by round."""
+    version = repository / _MODEL / "1"
+    rule = read_manifest(version / MANIFEST_FILE).preprocessing or IMAGENET
+    pixels = decode_picture(file, rule)[np.newaxis]
+    in_process = InProcess(version / "model.onnx", pixels, images=calls)
+    given = in_process.input_name
+    by_pixels = _write_request(folder / "pixels", _MODEL, given, pixels)
+    encoded = np.array([[file]], object)
+    by_file = _write_request(folder / "file", f"{_MODEL}_image", "image", encoded)
+    with ExitStack() as stack:
+        options: list[str | Path] = ["serve", repository, "--port", "0", "--explain", "off"]
+        server = stack.enter_context(running("eyespot.cli", options))
+
+        def served(request: Path, calls: int) -> float:
+            return under_load(server, request, clients=_CLIENTS, calls=calls)[1] / calls
+
+        for request in (by_pixels, by_file):
+            served(request, max(16, calls // 10))
+        return [
+            Round(
+                _decoding(file, rule, calls),
+                in_process.measure().cpu_seconds,
+                served(by_pixels, calls),
+                served(by_file, calls),
+            )
+            for _ in range(rounds)
+        ]
+
+
+def _decoding(file: bytes, rule: PreprocessingRule, calls: int) -> float:
+    began = time.process_time()
+    for _ in range(calls):
+        decode_picture(file, rule)
+    return (time.process_time() - began) / calls
+
+
+def _write_request(path: Path, model_name: str, given: str, array: np.ndarray) -> Path:
+    datatype = datatype_of(array.dtype)
+    tensor = inference_pb2.ModelInferRequest.InferInputTensor(
+        name=given, datatype=datatype, shape=array.shape
+    )
+    request = inference_pb2.ModelInferRequest(
+        model_name=model_name, inputs=[tensor], raw_input_contents=[encode(array, datatype)]
+    )
+    path.write_bytes(request.SerializeToString())
+    return path
+
+
+def main() -> None:
+    """Measure and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repository", type=Path, help=f"that has {_MODEL}; exported if absent")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT")
+    )
+    arguments = parser.parse_args()
+    width, height = arguments.size
+    file = photograph(width, height)
+    with TemporaryDirectory() as folder:
+        repository = arguments.repository or Path(folder) / "repository"
+        if not arguments.repository:
+            export_zoo_model(_MODEL, repository=repository)
+        rounds = measure(
+            repository, file, rounds=arguments.rounds, calls=arguments.calls, folder=Path(folder)
+        )
+    print(f"{_MODEL}, JPEG of {width} x {height}, {len(file) >> 10} KiB, {_CLIENTS} clients:")
+    for name, ratio in RATIOS.items():
+        values = sorted(map(ratio, rounds))
+        median = statistics.median(values)
+        print(f"  {name:<34} {median:5.2f}   ({values[0]:.2f} to {values[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""What the C library keeps of memory that was freed, and how it is told to give it back.
+
+glibc has a heap for each of several threads and keeps what lies free in them. For other C
+libraries there is nothing to tell: the calls do nothing.
+"""
+
+import ctypes
+from collections.abc import Callable
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE = 128 << 10  # bytes; told, it no longer grows with what is freed
+
+
+def give_back() -> None:
+    """Gives the system what is free: a graph leaves much behind while it is rewritten."""
+    _call("malloc_trim", 0)
+
+
+def keep_little() -> None:
+    """Lets threads share one heap, and large tensors come from the system and go back to it."""
+    _call("mallopt", _M_ARENA_MAX, 1)
+    _call("mallopt", _M_MMAP_THRESHOLD, _LARGE)
+    _call("mallopt", _M_TRIM_THRESHOLD, _LARGE)
+
+
+def _call(name: str, *numbers: int) -> None:
+    function: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
+    if function is not None:
+        function(*numbers)

@@ -1,0 +1,40 @@
+"""The C library is told what it keeps, where it can be told."""
+
+import pytest
+
+from eyespot.server import process_memory
+
+
+class Library:
+    def __init__(self):
+        self.calls = []
+
+    def malloc_trim(self, *numbers):
+        self.calls.append(("malloc_trim", *numbers))
+
+    def mallopt(self, *numbers):
+        self.calls.append(("mallopt", *numbers))
+
+
+@pytest.fixture
+def library(monkeypatch):
+    library = Library()
+    monkeypatch.setattr(process_memory.ctypes, "CDLL", lambda _: library)
+    return library
+
+
+def test_what_is_free_goes_back(library):
+    process_memory.give_back()
+    assert library.calls == [("malloc_trim", 0)]
+
+
+def test_little_is_kept(library):
+    process_memory.keep_little()
+    # glibc's malloc.h: M_ARENA_MAX is -8, M_MMAP_THRESHOLD -3, M_TRIM_THRESHOLD -1.
+    assert library.calls == [("mallopt", -8, 1), ("mallopt", -3, 131072), ("mallopt", -1, 131072)]
+
+
+def test_another_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(process_memory.ctypes, "CDLL", lambda _: object())
+    process_memory.give_back()
+    process_memory.keep_little()

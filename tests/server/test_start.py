@@ -1,0 +1,108 @@
+"""A small box: what a server that serves tensors alone never loads, and that it calls nobody."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tests.server.test_entrances import RULE, config_of, pixels_as_numbers
+
+# Each of them takes memory and time at every start, for what most servers never do.
+NEVER_FOR_TENSORS = {
+    "PIL",
+    "email",
+    "importlib.metadata",
+    "matplotlib",
+    "onnx",
+    "opentelemetry",
+    "prometheus_client",
+    "rich",
+    "torch",
+    "torchvision",
+    "unittest",
+}
+# Serves, answers a row of pixels, and tells what was loaded by then. An audit hook hears of every
+# socket before it is connected, of every name that is looked up, and of every program started.
+PROGRAM = """
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+from pathlib import Path
+
+if sys.argv[2:]:  # a network of its own: switch its loopback on, the only interface that it has
+    interfaces = [name for _, name in socket.if_nameindex()]
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS, up
+    assert interfaces == ["lo"], interfaces
+
+called = []
+
+def hear(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        if not str(arguments[1][0]).startswith(("127.", "::1")):
+            called.append(f"{event} {arguments[1]}")
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
+        if arguments[0] not in ("127.0.0.1", "localhost", None):
+            called.append(f"{event} {arguments[0]}")
+    elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"):
+        called.append(f"{event} {arguments[0]}")
+
+sys.addaudithook(hear)
+
+import grpc
+
+from eyespot.cli.main import main
+from eyespot.server.app import Server
+from eyespot.server.config import ServerConfig
+from eyespot.v1 import inference_pb2 as pb
+from eyespot.v1.services import InferenceStub
+
+async def serve():
+    settings = {"repository": Path(sys.argv[1]), "port": 0, "model_cache": "off"}
+    server = Server(ServerConfig(**settings))
+    await server.start()
+    await server.load()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        request = pb.ModelInferRequest(model_name="seeing")
+        request.inputs.add(name="x", datatype="UINT8", shape=(1, 4, 4, 3))
+        request.raw_input_contents.append(bytes(48))
+        answer = await InferenceStub(channel).ModelInfer(request)
+    assert answer.raw_output_contents == [bytes(4 * 48)]
+    await server.stop()
+
+asyncio.run(serve())
+print(*sorted(sys.modules))
+print(*called)
+"""
+
+
+# The process in a network namespace of its own, which leads nowhere.
+_CUT_OFF = ["unshare", "--user", "--map-root-user", "--net"]
+
+
+def _may_cut_the_network() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*_CUT_OFF, "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def started(repository):
+    """The modules that a start has loaded, and the calls to the outside that it tried."""
+    repository.add("seeing", pixels_as_numbers(), config=config_of(RULE))
+    command = [sys.executable, "-c", PROGRAM, repository.path]
+    if _may_cut_the_network():
+        command = [*_CUT_OFF, *command, "cut off"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    modules, called = ran.stdout.splitlines()
+    return set(modules.split()), called
+
+
+def test_a_start_loads_only_what_it_needs_and_calls_nobody(started):
+    modules, called = started
+    assert called == ""
+    assert modules & NEVER_FOR_TENSORS == set()
+    assert {"onnxruntime", "grpc", "numpy"} <= modules
