@@ -19,7 +19,12 @@ def _model(name, version):
 
     drained: list[tuple[str, str]] = []
     return SimpleNamespace(
-        name=name, version=version, drain=drain, drained=drained, is_complete=True
+        name=name,
+        version=version,
+        derivation=None,
+        drain=drain,
+        drained=drained,
+        is_complete=True,
     )
 
 

@@ -109,7 +109,7 @@ def place(request, monkeypatch):
 
 @pytest.fixture
 async def served(repository, place):
-    repository.add("net", config=BATCHING.format(rows=4, options=""))
+    repository.add("net", config=BATCHING.format(rows=4, options="preferred_batch_size: 4"))
     served = Served(repository)
     yield served
     await served.model.drain()

@@ -87,7 +87,7 @@ async def test_batches_are_answered_and_counted_alike_wherever_they_run(
     assert model.statistics.success.count == 1
 
 
-@pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 2), (False, 3)])
+@pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 2), (False, 4)])
 async def test_small_models_gather_company(repository, monkeypatch, on_event_loop, batches):
     monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
     monkeypatch.setattr(batcher_module, "_GATHERING_SECONDS", 60.0)
