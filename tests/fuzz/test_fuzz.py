@@ -27,7 +27,7 @@ async def test_inputs_that_nobody_should_send_do_no_harm(tmp_path):
     assert tally.outcomes.total() == 300
     assert {target for target, _ in tally.outcomes} == {target.name for target in TARGETS}
     infers = {outcome for target, outcome in tally.outcomes if target == "ModelInfer"}
-    assert infers > {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}  # what is drawn is not all alike
+    assert infers >= {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}  # what is drawn is not all alike
 
 
 async def test_a_fault_is_found_written_down_and_played_again(tmp_path, monkeypatch):
