@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnx
 
+from eyespot.exporter.errors import GradientError
 from eyespot.v1.manifest import MODEL_FILE
 
 # Shapes, axes and other small constants are copied: rules read them.
@@ -27,11 +28,23 @@ def read_without_weights(folder: Path) -> onnx.ModelProto:
             if len(tensor.raw_data) < _SMALLEST:
                 continue
             # They lie one behind the other; wherever the same bytes are found, they are right.
-            found = data.find(tensor.raw_data, at)
-            at = max(found, 0) if found >= 0 else data.find(tensor.raw_data)
+            at = _find(data, tensor.raw_data, at)
             place = {"location": MODEL_FILE, "offset": at, "length": len(tensor.raw_data)}
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
     return model
+
+
+def _find(data: mmap.mmap, sought: bytes, start: int) -> int:
+    """Find where bytes lie, from a place on: by how they begin, which is quick to look for."""
+    view, at = memoryview(data), start
+    try:
+        while (at := data.find(sought[:_SMALLEST], at)) >= 0:
+            if view[at : at + len(sought)] == sought:
+                return at
+            at += 1
+    finally:
+        view.release()
+    raise GradientError(f"the weights of {MODEL_FILE} are not found in it again: this is a bug")

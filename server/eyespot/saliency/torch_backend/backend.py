@@ -37,7 +37,12 @@ from eyespot.saliency.torch_backend.program import (
     user_output,
 )
 from eyespot.saliency.torch_backend.randomisation import randomise, weight_layers
-from eyespot.saliency.torch_backend.rectifiers import check_rectifiers, deconvolve, guide
+from eyespot.saliency.torch_backend.rectifiers import (
+    check_rectifiers,
+    count_rectifiers,
+    deconvolve,
+    guide,
+)
 
 # Variants of the graph that are kept: rules times layers.
 _KEPT_VARIANTS = 32
@@ -180,6 +185,15 @@ class TorchBackend:
         self.check_relevance()
         run = self._relevance_variant(epsilon, gamma)
         return self._differentiate(run, x, objective, begins_with_scores=True)
+
+    @property
+    def rectifier_count(self) -> int:
+        """How many rectifiers gradients pass."""
+        return count_rectifiers(self._start)
+
+    def bytes_per_row(self, row_shape: tuple[int, ...]) -> int:
+        """Estimate the memory that one row takes there and back."""
+        return self._bytes_per_row(row_shape)
 
     def check_rectifiers(self) -> None:
         """Raise UnavailableMethodError if no rectifier is there for another rule."""
