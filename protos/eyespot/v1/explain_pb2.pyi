@@ -124,7 +124,7 @@ class RowExplanation(_message.Message):
     def __init__(self, target: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., reports: _Optional[_Mapping[str, float]] = ..., row: _Optional[int] = ..., png: _Optional[bytes] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents")
+    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents", "backend")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +140,7 @@ class ExplainResponse(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     RAW_OUTPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     id: str
@@ -148,7 +149,8 @@ class ExplainResponse(_message.Message):
     rows: _containers.RepeatedCompositeFieldContainer[RowExplanation]
     attributions: _inference_pb2.ModelInferResponse.InferOutputTensor
     raw_output_contents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    backend: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ..., backend: _Optional[str] = ...) -> None: ...
 
 class ExplainStreamResponse(_message.Message):
     __slots__ = ("progress", "explain_response")
