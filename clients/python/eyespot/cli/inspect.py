@@ -101,6 +101,15 @@ def print_parity(report: ParityReport) -> None:
             for case in report.cases
         ],
     )
+    if report.gradients:
+        print("parity of the ONNX gradients with PyTorch's")
+        print_table(
+            ("GRADIENT", "INPUTS", "MEDIAN REL L2", "LEAST COSINE"),
+            [
+                (case.gradient, case.rows, case.median_rel_l2, case.least_cosine)
+                for case in report.gradients
+            ],
+        )
 
 
 def rule_text(rule: PreprocessingRule | None) -> str:

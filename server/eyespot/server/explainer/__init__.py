@@ -3,6 +3,7 @@
 from eyespot.saliency import Backend, SessionScorer, Targets
 from eyespot.server.explainer.call import ExplainCall, Explained
 from eyespot.server.explainer.explainer import Explainer
+from eyespot.server.explainer.gradient_graph import RunGraph, load_gradient_graphs
 from eyespot.server.explainer.methods import (
     LayerStatus,
     MethodStatus,
@@ -17,8 +18,10 @@ __all__ = [
     "Explainer",
     "LayerStatus",
     "MethodStatus",
+    "RunGraph",
     "SessionScorer",
     "Targets",
+    "load_gradient_graphs",
     "load_original",
     "methods_without_explainer",
     "verify_original",
