@@ -110,9 +110,7 @@ class GraphBackend:
         """The outputs (B, ...) and the maps (B, C, H, W) of a layer."""
         self.find_layer(layer)
         run = self._open("derivative", True)
-        outputs = [
-            self._run(run, x[part], (self._graphs.output, LAYER)) for part in self._parts(x)
-        ]
+        outputs = [self._run(run, x[part], (self._graphs.output, LAYER)) for part in self._parts(x)]
         return _join([each[0] for each in outputs]), _join([each[1] for each in outputs])
 
     def gradients(

@@ -116,9 +116,7 @@ def _choices(
     ]
 
 
-def _load_original(
-    loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig
-) -> "Backend":
+def _load_original(loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig) -> "Backend":
     from eyespot.server.explainer import load_original
 
     path = loaded.folder.original_path

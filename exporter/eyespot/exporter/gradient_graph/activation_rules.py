@@ -81,9 +81,7 @@ def _elu(step: Step) -> str:
 def _hard_swish(step: Step) -> str:
     """Give zero below -3, one above 3, and x / 3 + 1 / 2 between."""
     line = step.emit("Add", step.emit("Div", step.x, step.graph.number(3)), step.graph.number(0.5))
-    between = step.emit(
-        "Sub", _is_above(step, step.x, -3), above := _is_above(step, step.x, 3)
-    )
+    between = step.emit("Sub", _is_above(step, step.x, -3), above := _is_above(step, step.x, 3))
     return step.emit("Add", above, step.emit("Mul", between, line))
 
 

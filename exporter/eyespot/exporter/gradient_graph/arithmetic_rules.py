@@ -23,9 +23,7 @@ def _difference(step: Step) -> dict[int, str]:
 
 def _product(step: Step) -> dict[int, str]:
     others = {0: step.input(1), 1: step.input(0)}
-    return {
-        i: _to_input(step, i, step.emit("Mul", step.gradient, others[i])) for i in step.asked
-    }
+    return {i: _to_input(step, i, step.emit("Mul", step.gradient, others[i])) for i in step.asked}
 
 
 def _quotient(step: Step) -> dict[int, str]:
@@ -65,9 +63,7 @@ def _choice(step: Step) -> dict[int, str]:
     masks = {1: chosen, 2: ""}
     if 2 in step.asked:
         masks[2] = step.emit("Sub", step.graph.number(1), chosen)
-    return {
-        i: _to_input(step, i, step.emit("Mul", step.gradient, masks[i])) for i in step.asked
-    }
+    return {i: _to_input(step, i, step.emit("Mul", step.gradient, masks[i])) for i in step.asked}
 
 
 def _gemm(step: Step) -> dict[int, str]:

@@ -16,6 +16,10 @@ from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.rule import Rule, Step
 
 
+# Attributes of a convolution and of its transpose.
+_OF_BOTH = ("strides", "pads", "dilations", "group")
+
+
 @dataclass(frozen=True)
 class _Window:
     """How a kernel goes over a picture: one number, or one before and one behind, an axis."""
@@ -131,7 +135,7 @@ def _transposed_convolution(step: Step) -> dict[int, str]:
     options = step.attributes
     if any(options.get("output_padding", ())) or "output_shape" in options or 1 in step.asked:
         raise GradientError("it has an output_padding, or weights that depend on the input")
-    kept = {key: options[key] for key in ("strides", "pads", "dilations", "group") if key in options}
+    kept = {key: options[key] for key in _OF_BOTH if key in options}
     return {0: step.emit("Conv", step.gradient, step.input(1), **kept)}
 
 

@@ -42,8 +42,7 @@ class ServedGraph:
         graph = Graph(copy.deepcopy(self.model))
         active = active_values(graph, list(self.model.graph.node), self.input)
         return sum(
-            node.output[0] in active and is_rectifier(graph, node)
-            for node in self.model.graph.node
+            node.output[0] in active and is_rectifier(graph, node) for node in self.model.graph.node
         )
 
     def maps(self, shape: Sequence[int | None]) -> list[str]:
@@ -122,9 +121,7 @@ def write_candidates(served: ServedGraph, path: Path, names: Sequence[str]) -> N
 
 
 def _take_floats(graph: onnx.GraphProto, given: onnx.ValueInfoProto) -> None:
-    casts = [
-        node for node in graph.node if node.op_type == "Cast" and node.input[0] == given.name
-    ]
+    casts = [node for node in graph.node if node.op_type == "Cast" and node.input[0] == given.name]
     others = [
         node.op_type
         for node in graph.node

@@ -86,12 +86,18 @@ def open_gradients(
     folder: Path,
     graphs: GradientGraphs,
     *,
-    input: str,
-    output: str,
+    names: tuple[str, str],
     output_shape: tuple[int | None, ...],
     channel_axis: int | None,
 ) -> GraphBackend:
     """Open gradient graphs in sessions of their own.
+
+    Args:
+        folder: Of the version.
+        graphs: What its manifest says of them.
+        names: Of the input and the output.
+        output_shape: Without the rows.
+        channel_axis: Of the input.
 
     Raises:
         OnnxError: ONNX Runtime cannot load one.
@@ -110,8 +116,8 @@ def open_gradients(
     return GraphBackend(
         GradientGraphSet(
             open_graph,
-            input=input,
-            output=output,
+            input=names[0],
+            output=names[1],
             output_shape=output_shape,
             layer=None if graphs.layer is None else Layer(graphs.layer, sizes),
             bytes_per_element=graphs.bytes_per_element,
@@ -209,8 +215,7 @@ class _Writer:
         found = open_gradients(
             self._folder,
             self._graphs,
-            input=self._served.input,
-            output=self._served.output,
+            names=(self._served.input, self._served.output),
             output_shape=self._original.output_shape,
             channel_axis=self._original.channel_axis,
         )

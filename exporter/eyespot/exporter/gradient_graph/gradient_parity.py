@@ -7,8 +7,10 @@ distance of whole gradients and the angle between them, and no largest differenc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from eyespot.exporter.errors import GradientError
@@ -18,6 +20,9 @@ from eyespot.v1.manifest import GradientParityCase
 
 MEDIAN_REL_L2 = 1e-3
 LEAST_COSINE = 0.999
+# Networks of millions of rectifiers have one within rounding of zero for most inputs; then
+# PyTorch's own gradients move as much when it sums in another order, and so may ours.
+_TIMES_ITS_OWN = 4
 
 # What is computed at once: the activations of deep networks are large.
 _ROWS_AT_ONCE = 4
@@ -57,13 +62,29 @@ def compare(
         if layer is not None:
             cosines.extend(_rows(_cosine, expected.values, given.values))
     case = GradientParityCase(name, len(x), float(np.median(distances)), min(cosines))
-    if not (case.median_rel_l2 <= MEDIAN_REL_L2 and case.least_cosine >= LEAST_COSINE):
+    if case.median_rel_l2 > MEDIAN_REL_L2:
+        case = replace(case, own_rel_l2=_own_distance(original, x, rectifier, layer))
+    allowed = max(MEDIAN_REL_L2, _TIMES_ITS_OWN * case.own_rel_l2)
+    if not (case.median_rel_l2 <= allowed and case.least_cosine >= LEAST_COSINE):
         raise GradientError(
             f"its gradients {name} differ from PyTorch's by {case.median_rel_l2:.3g} at the "
             f"median of {len(x)} inputs, with a cosine of at least {case.least_cosine:.6f}; "
-            f"{MEDIAN_REL_L2:g} and {LEAST_COSINE:g} are tolerated"
+            f"{allowed:.3g} and {LEAST_COSINE:g} are tolerated"
         )
     return case
+
+
+def _own_distance(original: Backend, x: Array, rectifier: Rectifier, layer: str | None) -> float:
+    """Measure how far PyTorch's gradients move when it sums in another order."""
+    distances: list[float] = []
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        rows = x[start : start + _ROWS_AT_ONCE]
+        objective = Objective(Targets(np.full(len(rows), TOP_CLASS))).resolve(original.scores(rows))
+        first = original.gradients(rows, objective, rectifier=rectifier, layer=layer)
+        with torch.backends.mkldnn.flags(enabled=False):  # type: ignore[no-untyped-call]
+            second = original.gradients(rows, objective, rectifier=rectifier, layer=layer)
+        distances.extend(_rows(_distance, first.gradients, second.gradients))
+    return float(np.median(distances))
 
 
 def _pairs(
