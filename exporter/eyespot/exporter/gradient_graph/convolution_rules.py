@@ -15,7 +15,6 @@ import numpy as np
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.rule import Rule, Step
 
-
 # Attributes of a convolution and of its transpose.
 _OF_BOTH = ("strides", "pads", "dilations", "group")
 
