@@ -40,7 +40,7 @@ def test_larger_weights_are_not_stored_again(gradient_export):
         graph = onnx.load(gradient_export.path / name, load_external_data=False).graph
         external = {w.name: w for w in graph.initializer if w.external_data}
         assert set(external) == large
-        places = [dict((e.key, e.value) for e in w.external_data) for w in external.values()]
+        places = [{e.key: e.value for e in w.external_data} for w in external.values()]
         assert {place["location"] for place in places} == {"model.onnx"}
 
 

@@ -89,6 +89,7 @@ def open_gradients(
     names: tuple[str, str],
     output_shape: tuple[int | None, ...],
     channel_axis: int | None,
+    num_threads: int = 0,
 ) -> GraphBackend:
     """Open gradient graphs in sessions of their own.
 
@@ -98,6 +99,7 @@ def open_gradients(
         names: Of the input and the output.
         output_shape: Without the rows.
         channel_axis: Of the input.
+        num_threads: Threads of each operator; 0 leaves it to the runtime.
 
     Raises:
         OnnxError: ONNX Runtime cannot load one.
@@ -105,7 +107,7 @@ def open_gradients(
 
     def open_graph(rectifier: Rectifier, is_of_layer: bool) -> RunGraph:
         name = LAYER_GRADIENT_FILE if is_of_layer else GRADIENT_FILES[rectifier]
-        session = open_session(folder / name)
+        session = open_session(folder / name, num_threads=num_threads)
 
         def run(inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
             return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
