@@ -105,8 +105,8 @@ def test_convolutions(kernel, options, sizes):
 
 def test_transposed_convolutions():
     check(
-        [node("ConvTranspose", "w", strides=[2, 2], pads=[1, 1, 1, 1])],
-        lambda x, w: functional.conv_transpose2d(x, w, stride=2, padding=1),
+        [node("ConvTranspose", "w", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])],
+        lambda x, w: functional.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
         drawn(2, 3, 4, 5),
         w=drawn(3, 2, 3, 3),
     )
@@ -318,14 +318,14 @@ def test_slices_with_steps():
 
 def test_parts_and_the_whole():
     nodes = [
-        helper.make_node("Split", ["x", "sizes"], ["a", "b", "c"], axis=1),
+        helper.make_node("Split", ["x", "parts"], ["a", "b", "c"], axis=1),
         helper.make_node("Concat", ["c", "x", "a"], ["y"], axis=1),
     ]
     check(
         nodes,
-        lambda x, sizes: torch.cat([x[:, 4:], x, x[:, :1]], 1),
+        lambda x, parts: torch.cat([x[:, 4:], x, x[:, :1]], 1),
         drawn(2, 6, 3),
-        sizes=np.array([1, 3, 2]),
+        parts=np.array([1, 3, 2]),
     )
 
 

@@ -51,8 +51,8 @@ def ask(address, x, methods):
     with Client(address) as client:
         listed = client.list_methods("branched")
         found = {
-            "logits": client.infer("branched", {"input": x})["logits"].tolist(),
-            "refused": {each.name: each.reason for each in listed.methods if not each.available},
+            "logits": client.infer("branched", x).outputs["logits"].tolist(),
+            "refused": {each.name: each.reason for each in listed if not each.is_available},
         }
         for method in methods:
             explained = client.explain("branched", x, method=method, channel_reduction="none")
