@@ -62,6 +62,7 @@ VALUES = {
     "drain_seconds": ("1.5", 1.5),
     "strict": ("true", True),
     "explain": ("off", "off"),
+    "explain_backend": ("onnx", "onnx"),
     "explain_threads": ("2", 2),
     "explain_memory_mib": ("64", 64),
     "log_level": ("debug", "debug"),

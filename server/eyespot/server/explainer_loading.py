@@ -111,9 +111,12 @@ def _choices(
     """What may compute gradients, the first choice first."""
     original = partial(_load_original, loaded, manifest, settings)
     graphs = partial(_load_gradient_graphs, loaded, manifest, settings)
-    return {"auto": [original, graphs], "torch": [original], "onnx": [graphs]}[
-        settings.explain_backend
-    ]
+    choices: dict[str, list[Callable[[], Backend]]] = {
+        "auto": [original, graphs],
+        "torch": [original],
+        "onnx": [graphs],
+    }
+    return choices[settings.explain_backend]
 
 
 def _load_original(loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig) -> "Backend":

@@ -52,7 +52,8 @@ def compare(
     """
     by = "input" if layer is None else f"layer {layer}"
     name = f"by {by}" if rectifier == "derivative" else f"by {by}, {rectifier}"
-    distances, cosines = [], []
+    distances: list[float] = []
+    cosines: list[float] = []
     for expected, given in _pairs(original, found, x, rectifier, layer):
         for a, b in ((expected.gradients, given.gradients), (expected.values, given.values)):
             if a.shape != b.shape:
@@ -81,7 +82,7 @@ def _own_distance(original: Backend, x: Array, rectifier: Rectifier, layer: str 
         rows = x[start : start + _ROWS_AT_ONCE]
         objective = Objective(Targets(np.full(len(rows), TOP_CLASS))).resolve(original.scores(rows))
         first = original.gradients(rows, objective, rectifier=rectifier, layer=layer)
-        with torch.backends.mkldnn.flags(enabled=False):  # type: ignore[no-untyped-call]
+        with torch.backends.mkldnn.flags(enabled=False):
             second = original.gradients(rows, objective, rectifier=rectifier, layer=layer)
         distances.extend(_rows(_distance, first.gradients, second.gradients))
     return float(np.median(distances))
