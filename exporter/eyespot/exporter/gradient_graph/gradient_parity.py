@@ -6,6 +6,8 @@ distance of whole gradients and the angle between them, and no largest differenc
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -82,10 +84,20 @@ def _own_distance(original: Backend, x: Array, rectifier: Rectifier, layer: str 
         rows = x[start : start + _ROWS_AT_ONCE]
         objective = Objective(Targets(np.full(len(rows), TOP_CLASS))).resolve(original.scores(rows))
         first = original.gradients(rows, objective, rectifier=rectifier, layer=layer)
-        with torch.backends.mkldnn.flags(enabled=False):
+        with _without_onednn():
             second = original.gradients(rows, objective, rectifier=rectifier, layer=layer)
         distances.extend(_rows(_distance, first.gradients, second.gradients))
     return float(np.median(distances))
+
+
+@contextlib.contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Have PyTorch compute convolutions by its own kernels."""
+    with warnings.catch_warnings():
+        # About GPUs of which there is no question.
+        warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN", UserWarning)
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 def _pairs(
