@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import onnx
+
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.graph import Graph
 from eyespot.exporter.gradient_graph.rule import Rule, Step
@@ -17,14 +19,12 @@ from eyespot.exporter.gradient_graph.rule import Rule, Step
 Slope = Callable[[Step], str]
 
 
-def is_rectifier(graph: Graph, node: object) -> bool:
+def is_rectifier(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether a node is a rectifier: no more than zero below zero, and growing above."""
-    name = node.op_type  # type: ignore[attr-defined]
-    if name == "Clip":
-        bound = node.input[1] if len(node.input) > 1 else ""  # type: ignore[attr-defined]
-        value = graph.value(bound) if bound else None
+    if node.op_type == "Clip":
+        value = graph.value(node.input[1]) if len(node.input) > 1 else None
         return value is not None and float(value) == 0
-    return name in _RECTIFIERS
+    return node.op_type in _RECTIFIERS
 
 
 def _is_above(step: Step, name: str, bound: float) -> str:

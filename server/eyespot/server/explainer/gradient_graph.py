@@ -1,13 +1,11 @@
 """The gradient graphs of a model version, opened: gradients without PyTorch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from eyespot.saliency import Backend, GradientGraphSet, GraphBackend, Layer
 from eyespot.saliency.backend import Rectifier
+from eyespot.saliency.graph_backend import RunGraph
 from eyespot.server.errors import NotExplainableError
 from eyespot.v1.manifest import (
     GRADIENT_FILES,
@@ -15,10 +13,6 @@ from eyespot.v1.manifest import (
     GradientGraphs,
     Manifest,
 )
-
-Array = NDArray[np.generic]
-# Runs a graph: inputs by their names, and the names of the outputs that are wanted.
-RunGraph = Callable[[Mapping[str, Array], Sequence[str]], Mapping[str, Array]]
 
 
 def load_gradient_graphs(
