@@ -24,7 +24,7 @@ MEDIAN_REL_L2 = 1e-3
 LEAST_COSINE = 0.999
 # Networks of millions of rectifiers have one within rounding of zero for most inputs; then
 # PyTorch's own gradients move as much when it sums in another order, and so may ours.
-_TIMES_ITS_OWN = 4
+_TIMES_ITS_OWN = 10
 
 # What is computed at once: the activations of deep networks are large.
 _ROWS_AT_ONCE = 4
