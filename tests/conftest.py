@@ -21,3 +21,24 @@ def tiny_repository(tmp_path):
     folder.mkdir(parents=True)
     onnx.save(model, folder / "model.onnx")
     return folder.parent.parent
+
+
+@pytest.fixture(scope="session")
+def gradient_export(tmp_path_factory):
+    """Version 1 of `branched`, with gradient graphs; nobody may change its files."""
+    import torch
+    from tests.branched_net import BranchedNet
+
+    from eyespot.exporter import export
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20)
+        network = BranchedNet().eval()
+    return export(
+        network,
+        torch.zeros(1, 3, 16, 16),
+        repository=tmp_path_factory.mktemp("gradients"),
+        name="branched",
+        gradient_graph=True,
+        max_batch_size=4,
+    )

@@ -67,6 +67,7 @@ VALUES = {
     "supervised": ("true", True),
     "strict": ("true", True),
     "explain": ("off", "off"),
+    "explain_backend": ("onnx", "onnx"),
     "explain_threads": ("2", 2),
     "explain_memory_mib": ("64", 64),
     "log_level": ("debug", "debug"),

@@ -8,6 +8,7 @@ ExportError (ValueError)
 ├── LabelsError             the labels cannot be read, or do not count the classes
 ├── OnnxError               the ONNX graph cannot be made, checked or opened
 │   └── ModelTooLargeError  the graph alone takes more than protobuf holds
+├── GradientError           the gradient cannot be written as a graph: by which operator
 ├── OriginalError           original.pt2 is damaged, or holds what is not read from a file
 ├── ParityError             the two artefacts disagree: by how much, in which output
 ├── DerivationError         a version cannot be made from another: it is quantised already,
@@ -46,6 +47,10 @@ class OnnxError(ExportError):
 
 class ModelTooLargeError(OnnxError):
     """The graph does not fit into one ONNX file of 2 GiB, even without its weights."""
+
+
+class GradientError(ExportError):
+    """The gradient cannot be written as an ONNX graph; names the operator that is in the way."""
 
 
 class OriginalError(ExportError):

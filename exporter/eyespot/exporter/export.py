@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from eyespot.exporter.capture import capture, held_in_eval, on_cpu
 from eyespot.exporter.errors import CaptureError
 from eyespot.exporter.face import Face, describe
+from eyespot.exporter.gradient_graph import ROWS, WrittenGradients, write_gradients
 from eyespot.exporter.labels import read_labels, repetition_notes
 from eyespot.exporter.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
 from eyespot.exporter.original_file import open_original, save_original
@@ -24,6 +25,7 @@ from eyespot.exporter.parity import (
     class_axis,
     measure,
     open_session,
+    random_batches,
     run_module,
     run_session,
 )
@@ -32,6 +34,7 @@ from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.exporter.repository import Draft, check_name, plan_version, written_version
 from eyespot.exporter.samples import Samples, read_samples
 from eyespot.v1.manifest import (
+    GRADIENT_FILES,
     MANIFEST_FILE,
     MODEL_FILE,
     ORIGINAL_FILE,
@@ -83,6 +86,7 @@ def export(
     provenance: Provenance | None = None,
     opset_version: int = DEFAULT_OPSET,
     external_data: bool = False,
+    gradient_graph: bool = False,
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
@@ -115,6 +119,8 @@ def export(
         opset_version: Of the ONNX graph.
         external_data: Keep the weights of the graph in a file of their own, as those beyond
             2 GiB are kept anyway.
+        gradient_graph: Write the gradient as ONNX graphs as well, for servers without PyTorch.
+            Where an operator is in the way, the notes say which, and the rest is written.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -175,6 +181,15 @@ def export(
             files = _write_artefacts(draft, program, face, opset_version, external_data, tell)
             tell(f"checking parity on {len(batches)} batches")
             parity = _prove(draft, face, network, batches, rtol=rtol)
+            gradients = None
+            if gradient_graph:
+                tell(f"writing {GRADIENT_FILES['derivative']} and comparing its gradients")
+                gradients = _write_gradients(draft, face, samples, seed=seed)
+                parity = replace(parity, gradients=gradients.cases)
+                files += gradients.files
+                notes += (said := _gradient_notes(gradients))
+                for note in said:
+                    tell(note)
             manifest = Manifest(
                 model_name=name,
                 model_version=draft.model_version,
@@ -192,6 +207,7 @@ def export(
                 task=task,
                 dynamic_axes=samples.dynamic_axes,
                 symbols=samples.symbols,
+                gradient_graphs=None if gradients is None else gradients.graphs,
             )
             write_manifest(manifest, draft.folder / MANIFEST_FILE)
     return ExportResult(repository / name / plan.model_version, plan.model_version, manifest, notes)
@@ -254,3 +270,28 @@ def _prove(
         class_axis=class_axis(face.task),
         rtol=rtol,
     )
+
+
+def _write_gradients(draft: Draft, face: Face, samples: Samples, *, seed: int) -> WrittenGradients:
+    """Write the gradient graphs, and compare them with the original on many rows."""
+    batches = random_batches(
+        face.inputs,
+        max_batch_size=ROWS,
+        seed=seed,
+        dynamic_axes=samples.dynamic_axes,
+        symbols=samples.symbols,
+    )
+    (x, *_) = max(batches, key=len).inputs
+    return write_gradients(
+        draft.folder, x, gradient_node=face.gradient_node, channel_axis=face.channel_axis
+    )
+
+
+def _gradient_notes(gradients: WrittenGradients) -> tuple[str, ...]:
+    """Say what servers without PyTorch cannot explain, and why."""
+    graphs = gradients.graphs
+    if graphs.reason:
+        return (f"only PyTorch explains this model: {graphs.reason}",)
+    if graphs.layer is None:
+        return ("only PyTorch gives Grad-CAM and its kin: no layer of spatial maps was found",)
+    return ()

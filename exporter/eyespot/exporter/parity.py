@@ -58,14 +58,19 @@ class Batch:
         return len(self.inputs[0])
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
+def open_session(path: Path, *, num_threads: int = 0) -> onnxruntime.InferenceSession:
     """Open an ONNX model on the CPU, quietly.
+
+    Args:
+        path: Of the model.
+        num_threads: Threads of each operator; 0 leaves it to the runtime.
 
     Raises:
         OnnxError: ONNX Runtime cannot load it.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = num_threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

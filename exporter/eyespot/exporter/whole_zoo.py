@@ -55,6 +55,7 @@ def export_zoo(
     names: Sequence[str] | None = None,
     opset_version: int = DEFAULT_OPSET,
     external_data: bool = False,
+    gradient_graph: bool = False,
     max_batch_size: int | None = None,
     force: bool = False,
     seed: int = 0,
@@ -67,6 +68,7 @@ def export_zoo(
         names: Of the networks; all that there are if not told.
         opset_version: Of the graphs.
         external_data: Keep the weights of each graph in a file of their own.
+        gradient_graph: Write the gradient as ONNX graphs as well.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         force: Replace the latest version of each.
         seed: Of random weights and random inputs.
@@ -86,6 +88,7 @@ def export_zoo(
                 repository=repository,
                 opset_version=opset_version,
                 external_data=external_data,
+                gradient_graph=gradient_graph,
                 max_batch_size=max_batch_size,
                 force=force,
                 seed=seed,

@@ -71,6 +71,7 @@ def export_zoo_parts(
     preprocessing: str | Path | PreprocessingRule | None = None,
     opset_version: int = DEFAULT_OPSET,
     external_data: bool = False,
+    gradient_graph: bool = False,
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
@@ -98,6 +99,7 @@ def export_zoo_parts(
             weights or of the network, fitted to the input size, if not told.
         opset_version: Of the ONNX graph.
         external_data: Keep the weights of the graph in a file of their own.
+        gradient_graph: Write the gradient as ONNX graphs as well, for servers without PyTorch.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -151,6 +153,7 @@ def export_zoo_parts(
             provenance=_provenance(entry, module, origin, dict(training or {}), seed),
             opset_version=opset_version,
             external_data=external_data,
+            gradient_graph=gradient_graph,
             max_batch_size=max_batch_size,
             parity_images=parity_images if part.takes_picture else None,
             rtol=rtol,

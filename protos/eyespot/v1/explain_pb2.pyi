@@ -138,7 +138,7 @@ class ExplainedOriginal(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., derivation: _Optional[str] = ..., top1_agreement: _Optional[float] = ..., pictures: _Optional[int] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents", "explained_original")
+    __slots__ = ("model_name", "model_version", "id", "method", "parameters", "rows", "attributions", "raw_output_contents", "backend", "explained_original")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +154,7 @@ class ExplainResponse(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     RAW_OUTPUT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
     EXPLAINED_ORIGINAL_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
@@ -163,8 +164,9 @@ class ExplainResponse(_message.Message):
     rows: _containers.RepeatedCompositeFieldContainer[RowExplanation]
     attributions: _inference_pb2.ModelInferResponse.InferOutputTensor
     raw_output_contents: _containers.RepeatedScalarFieldContainer[bytes]
+    backend: str
     explained_original: ExplainedOriginal
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ..., explained_original: _Optional[_Union[ExplainedOriginal, _Mapping]] = ...) -> None: ...
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., id: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, _inference_pb2.InferParameter]] = ..., rows: _Optional[_Iterable[_Union[RowExplanation, _Mapping]]] = ..., attributions: _Optional[_Union[_inference_pb2.ModelInferResponse.InferOutputTensor, _Mapping]] = ..., raw_output_contents: _Optional[_Iterable[bytes]] = ..., backend: _Optional[str] = ..., explained_original: _Optional[_Union[ExplainedOriginal, _Mapping]] = ...) -> None: ...
 
 class ExplainStreamResponse(_message.Message):
     __slots__ = ("progress", "explain_response")

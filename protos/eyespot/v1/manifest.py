@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,13 @@ INDEPENDENT = "independent"
 QUANTISED = "quantised"
 OPTIMISED = "optimised"
 ORIGINAL_FILE = "original.pt2"
+# The gradient by the input, by how it passes rectifiers; and that by a layer.
+GRADIENT_FILES = {
+    "derivative": "gradient.onnx",
+    "guided": "gradient_guided.onnx",
+    "deconvnet": "gradient_deconvnet.onnx",
+}
+LAYER_GRADIENT_FILE = "gradient_layer.onnx"
 MANIFEST_FILE = "manifest.json"
 
 # 2 adds what the second format tells of other tasks than classification; the first still reads.
@@ -115,6 +122,28 @@ class ParityCase:
 
 
 @dataclass(frozen=True)
+class GradientParityCase:
+    """How far the gradients of an ONNX graph were from PyTorch's.
+
+    A rectifier within rounding of zero may flip and move a few pixels, so no maximum is taken.
+
+    Attributes:
+        gradient: What is by what, and how it passes rectifiers.
+        rows: How many random inputs.
+        median_rel_l2: Of the rows: the norm of the difference over that of PyTorch's gradient.
+        least_cosine: Of the rows: the cosine of the angle between the two.
+        own_rel_l2: The same distance of PyTorch's gradients from PyTorch's, summed in another
+            order; 0 where nobody had to know.
+    """
+
+    gradient: str
+    rows: int
+    median_rel_l2: float
+    least_cosine: float
+    own_rel_l2: float = 0.0
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """The proof: the tolerance that was asked for, and every comparison made.
 
@@ -124,6 +153,7 @@ class ParityReport:
     atol: float
     rtol: float
     cases: tuple[ParityCase, ...]
+    gradients: tuple[GradientParityCase, ...] = ()
 
     def __str__(self) -> str:
         """Write a table: the tolerance, the columns, one line for each case."""
@@ -139,12 +169,35 @@ class ParityReport:
             )
             for case in self.cases
         ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([f"tolerance {self.atol:g} + {self.rtol:g} x scale", *lines])
+        lines = [f"tolerance {self.atol:g} + {self.rtol:g} x scale", *_aligned(rows)]
+        if self.gradients:
+            table = [("gradients", "inputs", "median relative L2", "least cosine")]
+            table += [
+                (each.gradient, str(each.rows), f"{each.median_rel_l2:.3g}", _cosine(each))
+                for each in self.gradients
+            ]
+            lines += ["", *_aligned(table)]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class GradientGraphs:
+    """The gradient as ONNX graphs beside `model.onnx`, whose weights they share.
+
+    Attributes:
+        layer: The node of the original whose maps and their gradients are given; None where
+            there is none.
+        layer_shape: Of these maps, without the rows; -1 is a size that varies.
+        bytes_per_element: Of a row: how much memory there and back take.
+        reason: Why there are none; empty where there are.
+        no_rectifiers: Why rectifiers have no rule but their own; empty where they have.
+    """
+
+    layer: str | None = None
+    layer_shape: tuple[int, ...] = ()
+    bytes_per_element: float = 0.0
+    reason: str = ""
+    no_rectifiers: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,6 +246,7 @@ class Manifest:
         symbols: How many symbols there are, by the name of each input of whole numbers.
         derivations: How it was made from another version, if it was; the last step last. Its
             original is then that version's, and `parity` tells how far it is from it.
+        gradient_graphs: What was said of them at export; None where nobody asked for any.
     """
 
     model_name: str
@@ -211,6 +265,7 @@ class Manifest:
     task: str = "classification"
     dynamic_axes: tuple[DynamicAxis, ...] = ()
     symbols: Mapping[str, int] = field(default_factory=dict)
+    gradient_graphs: GradientGraphs | None = None
     derivations: tuple[Derivation, ...] = ()
 
     @property
@@ -227,6 +282,11 @@ class Manifest:
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest as JSON, keys in the order of the fields."""
     values = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+    # Where nobody asked for gradient graphs, readers that do not know them can read on.
+    if manifest.gradient_graphs is None:
+        del values["gradient_graphs"]
+    if manifest.parity is not None and not manifest.parity.gradients:
+        del values["parity"]["gradients"]
     path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -270,6 +330,7 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         "files": _texts(values["files"]),
         "library_versions": _texts(values["library_versions"]),
         "dynamic_axes": tuple(DynamicAxis(**axis) for axis in values.get("dynamic_axes", ())),
+        "gradient_graphs": _gradient_graphs(values.get("gradient_graphs")),
         "derivations": tuple(Derivation(**step) for step in values.get("derivations", ())),
     }
     manifest = Manifest(**{**values, **read})
@@ -283,7 +344,26 @@ def _specs(values: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 
 def _parity(value: dict[str, Any]) -> ParityReport:
     cases = tuple(ParityCase(**case) for case in value["cases"])
-    return ParityReport(**{**value, "cases": cases})
+    gradients = tuple(GradientParityCase(**case) for case in value.get("gradients", ()))
+    return ParityReport(**{**value, "cases": cases, "gradients": gradients})
+
+
+def _gradient_graphs(value: dict[str, Any] | None) -> GradientGraphs | None:
+    if value is None:
+        return None
+    return GradientGraphs(**{**value, "layer_shape": tuple(value["layer_shape"])})
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _cosine(case: GradientParityCase) -> str:
+    return f"{case.least_cosine:.6f}"
 
 
 def _texts(value: dict[str, Any]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from eyespot.saliency.errors import (
     UnknownScoreError,
     UnsafeOriginalError,
 )
+from eyespot.saliency.graph_backend import GradientGraphSet, GraphBackend
 from eyespot.saliency.methods import METHODS, find_method
 from eyespot.saliency.objective import (
     SCORES,
@@ -59,7 +60,9 @@ __all__ = [
     "Attribution",
     "Backend",
     "Found",
+    "GradientGraphSet",
     "Gradients",
+    "GraphBackend",
     "Layer",
     "LayerError",
     "LinearHead",

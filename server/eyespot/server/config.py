@@ -219,6 +219,14 @@ class ServerConfig:
         default="auto",
         metadata=_about("load originals for saliency where there are any", choices=("auto", "off")),
     )
+    explain_backend: str = field(
+        default="auto",
+        metadata=_about(
+            "what computes gradients: torch on the original, onnx on the gradient graph; auto is "
+            "torch where it and the original are there",
+            choices=("auto", "torch", "onnx"),
+        ),
+    )
     explain_threads: int = field(
         default=1, metadata=_about("threads that compute gradients", minimum=1, maximum=1024)
     )

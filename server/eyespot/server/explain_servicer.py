@@ -116,6 +116,7 @@ class _Answer:
             model_version=self._model.version,
             id=self._request.id,
             method=explained.method,
+            backend=explained.backend,
         )
         response.attributions.name = "attributions"
         response.attributions.datatype = datatype

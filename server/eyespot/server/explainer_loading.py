@@ -6,7 +6,10 @@ is served before it can be explained.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +19,13 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
 from eyespot.server.loaded_version import LoadedVersion, check_unchanged
 from eyespot.server.model_config import ModelConfig
+from eyespot.server.session import Session, SessionSettings
+from eyespot.server.session_config import read_session_settings
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import Manifest
 
 if TYPE_CHECKING:
-    from eyespot.server.explainer import Backend, Explainer
+    from eyespot.server.explainer import Backend, Explainer, RunGraph
 
 Array = NDArray[np.generic]
 
@@ -59,12 +64,12 @@ def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer 
 
     def reload() -> "Backend":
         check_unchanged(loaded)
-        again, reason = _load_original(loaded, run, settings, name)
+        again, reason = _load_backend(loaded, run, settings, name)
         if again is None:
             raise RepositoryError(str(reason))
         return again
 
-    backend, no_backend = _load_original(loaded, run, settings, name)
+    backend, no_backend = _load_backend(loaded, run, settings, name)
     row_shape = config.inputs[0].shape[1:]
     return Explainer(
         config.name,
@@ -77,36 +82,94 @@ def load_explainer(loaded: LoadedVersion, settings: ServerConfig) -> "Explainer 
     )
 
 
-def _load_original(
+def _load_backend(
     loaded: LoadedVersion,
     logits_of: Callable[[Array], Array],
     settings: ServerConfig,
     name: str,
 ) -> "tuple[Backend | None, RequestError | None]":
-    """Loads the original and compares it with the session; without one, says why."""
-    manifest, original_path = loaded.manifest, loaded.folder.original_path
-    if manifest is None or not original_path.exists():
+    """Loads what computes gradients, and compares it with the session; without it, says why."""
+    manifest = loaded.manifest
+    if manifest is None:
         return None, NotExplainableError(
             f"{name} has no original.pt2: only what Eyespot exported can be differentiated"
         )
-    from eyespot.server.explainer import load_original, verify_original
+    from eyespot.server.explainer import verify_original
 
-    try:
-        with _original_lock:
-            backend = load_original(
-                original_path,
-                manifest,
-                num_threads=settings.explain_threads,
-                memory_mib=settings.explain_memory_mib,
-            )
+    reasons: list[RequestError] = []
+    for load in _choices(loaded, manifest, settings):
+        try:
+            backend = load()
             verify_original(backend, manifest, logits_of)
-    except RequestError as error:
-        _logger.warning("%s serves without gradients: %s", name, error)
-        return None, error
-    except Exception as error:
-        _logger.exception("%s serves without gradients", name)
-        return None, NotExplainableError(f"{name}: its original could not be loaded: {error}")
-    return backend, None
+        except RequestError as error:
+            reasons.append(error)
+        except Exception as error:
+            _logger.exception("%s serves without gradients", name)
+            reasons.append(NotExplainableError(f"{name}: what explains it is broken: {error}"))
+        else:
+            if reasons:
+                _logger.info("%s is explained by %s: %s", name, backend.name, reasons[0])
+            return backend, None
+    # What is wrong with the first choice is what there is to be mended.
+    _logger.warning("%s serves without gradients: %s", name, reasons[0])
+    return None, reasons[0]
+
+
+def _choices(
+    loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig
+) -> "list[Callable[[], Backend]]":
+    """What may compute gradients, the first choice first."""
+    original = partial(_load_original, loaded, manifest, settings)
+    graphs = partial(_load_gradient_graphs, loaded, manifest, settings)
+    choices: dict[str, list[Callable[[], Backend]]] = {
+        "auto": [original, graphs],
+        "torch": [original],
+        "onnx": [graphs],
+    }
+    return choices[settings.explain_backend]
+
+
+def _load_original(loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig) -> "Backend":
+    from eyespot.server.explainer import load_original
+
+    path = loaded.folder.original_path
+    if not path.exists():
+        raise NotExplainableError(
+            f"model {manifest.model_name!r} version {manifest.model_version} has no original.pt2: "
+            "only what Eyespot exported can be differentiated"
+        )
+    with _original_lock:
+        return load_original(
+            path,
+            manifest,
+            num_threads=settings.explain_threads,
+            memory_mib=settings.explain_memory_mib,
+        )
+
+
+def _load_gradient_graphs(
+    loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig
+) -> "Backend":
+    from eyespot.server.explainer import load_gradient_graphs
+
+    options = replace(
+        read_session_settings(
+            loaded.folder.config_file.message, SessionSettings(device=settings.device)
+        ),
+        intra_op_num_threads=settings.explain_threads,
+    )
+
+    def open_graph(path: Path) -> "RunGraph":
+        session = Session.open(path, options)
+
+        def run(inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
+            return session.run(inputs, outputs)
+
+        return run
+
+    return load_gradient_graphs(
+        loaded.folder.folder, manifest, open_graph, memory_mib=settings.explain_memory_mib
+    )
 
 
 def _unfit_for_explaining(config: ModelConfig) -> str:

@@ -19,6 +19,8 @@ from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
+    GRADIENT_FILES,
+    LAYER_GRADIENT_FILE,
     MANIFEST_FILE,
     ORIGINAL_FILE,
     Manifest,
@@ -27,6 +29,7 @@ from eyespot.v1.manifest import (
     sha256_of,
 )
 
+_GRADIENT_FILES = {*GRADIENT_FILES.values(), LAYER_GRADIENT_FILE}
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
 _MOST_LABEL_BYTES = 8 << 20  # a hundred thousand classes with a sentence each
 _LONGEST_NAME = 255  # bytes, of one component of a path
@@ -164,20 +167,26 @@ def check_files(version: VersionFolder, *, with_original: bool = True) -> Manife
             may be read.
     """
     manifest = _read_and_check_manifest(version, with_original=with_original)
+    _check_weights(version.model_path, manifest)
+    for name in () if manifest is None else _GRADIENT_FILES & manifest.files.keys():
+        _check_weights(version.folder / name, manifest)
+    return manifest
+
+
+def _check_weights(graph: Path, manifest: Manifest | None) -> None:
+    """Checks where a graph keeps its weights: gradients keep theirs in the served graph."""
     try:
-        beside = check_external_data(version.model_path)
+        beside = check_external_data(graph)
     except OSError as error:
-        name = version.model_path.name
-        raise RepositoryError(f"{name} cannot be read: {error.strerror}") from error
+        raise RepositoryError(f"{graph.name} cannot be read: {error.strerror}") from error
     except ExternalDataError as error:
         raise RepositoryError(str(error)) from error
     unknown = [] if manifest is None else [name for name in beside if name not in manifest.files]
     if unknown:
         raise RepositoryError(
-            f"{version.model_path.name} keeps weights in {unknown[0]}, of which "
+            f"{graph.name} keeps weights in {unknown[0]}, of which "
             f"{MANIFEST_FILE} has no SHA-256; export the model again"
         )
-    return manifest
 
 
 def _read_and_check_manifest(version: VersionFolder, *, with_original: bool) -> Manifest | None:

@@ -220,6 +220,7 @@ def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, obj
         "score_name": explanation.score_name,
         "against": explanation.against,
         "reports": explanation.reports,
+        "backend": explanation.backend,
         "explained_original": explanation.original,
     }
 

@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights in a file of their own, model.onnx.data, as beyond 2 GiB anyway",
     )
     parser.add_argument(
+        "--gradient-graph",
+        action="store_true",
+        help="write the gradient as ONNX graphs too, so that a server without PyTorch explains",
+    )
+    parser.add_argument(
         "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"
     )
     parser.add_argument(
@@ -162,6 +167,7 @@ def _shared(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments that one network and all of them take alike."""
     return {
         "external_data": options.external_data,
+        "gradient_graph": options.gradient_graph,
         "max_batch_size": options.max_batch_size,
         "force": options.force,
         "seed": options.seed,

@@ -101,6 +101,21 @@ def print_parity(report: ParityReport) -> None:
             for case in report.cases
         ],
     )
+    if report.gradients:
+        print("parity of the ONNX gradients with PyTorch's")
+        print_table(
+            ("GRADIENT", "INPUTS", "MEDIAN REL L2", "PYTORCH'S OWN", "LEAST COSINE"),
+            [
+                (
+                    case.gradient,
+                    case.rows,
+                    case.median_rel_l2,
+                    case.own_rel_l2 or None,
+                    case.least_cosine,
+                )
+                for case in report.gradients
+            ],
+        )
 
 
 def rule_text(rule: PreprocessingRule | None) -> str:

@@ -43,6 +43,7 @@ class Explanation:
         against: The class whose score was subtracted, by its label; empty for none.
         pixels: The picture as the model saw it, (H, W, C), where the input is pixels.
         preprocessing: The rule that brings another picture to the same place.
+        backend: What computed it on the server: "torch" or "onnxruntime".
         original: What is explained where that is not the served network, such as the one that
             it was quantised from, and how far they agree; empty where it is.
     """
@@ -60,6 +61,7 @@ class Explanation:
     against: str = ""
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     preprocessing: PreprocessingRule | None = field(default=None, repr=False)
+    backend: str = ""
     original: str = ""
 
     def __repr__(self) -> str:
@@ -222,6 +224,7 @@ def read_explanations(
             **_asked(targets, number // per_row, score_name, row.label, config, like),
             pixels=read_pixels(inputs[number // per_row], axis),
             preprocessing=config.preprocessing,
+            backend=response.backend,
             original=_original(response),
         )
         for number, row in enumerate(response.rows)

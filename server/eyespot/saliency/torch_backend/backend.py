@@ -7,7 +7,6 @@ one call yields both ends of the path, and nothing is ever stored on the module.
 
 import copy
 import functools
-import math
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.export import ExportedProgram
 from eyespot.saliency.backend import Gradients, Layer, LinearHead, Rectifier
 from eyespot.saliency.errors import ArgumentError, MemoryBoundError, OriginalError
 from eyespot.saliency.objective import Objective
+from eyespot.saliency.rows_at_once import MOST_ROWS, best_rows
 from eyespot.saliency.torch_backend import layers
 from eyespot.saliency.torch_backend.deep_lift import check_rescale, rescale
 from eyespot.saliency.torch_backend.lrp import check_relevance, propagate_relevance
@@ -37,12 +37,13 @@ from eyespot.saliency.torch_backend.program import (
     user_output,
 )
 from eyespot.saliency.torch_backend.randomisation import randomise, weight_layers
-from eyespot.saliency.torch_backend.rectifiers import check_rectifiers, deconvolve, guide
+from eyespot.saliency.torch_backend.rectifiers import (
+    check_rectifiers,
+    count_rectifiers,
+    deconvolve,
+    guide,
+)
 
-# More rows in one call gain nothing on a CPU, and delay whoever wants to stop: so many of the
-# size of ImageNet's, and of smaller ones as many as have as many elements, up to a bound.
-_BEST_ROWS, _MOST_ROWS = 10, 64
-_IMAGENET_ELEMENTS = 3 * 224 * 224
 # Variants of the graph that are kept: rules times layers.
 _KEPT_VARIANTS = 32
 # The same for relevance, of which anyone may ask for other numbers each time.
@@ -134,7 +135,7 @@ class TorchBackend:
                 f"and {self._memory_mib} MiB are allowed: send a smaller input, or allow more "
                 "with --explain-memory-mib"
             )
-        return min(_best_rows(row_shape), rows)
+        return min(best_rows(row_shape), rows)
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs (B, ...) of a batch."""
@@ -184,6 +185,15 @@ class TorchBackend:
         self.check_relevance()
         run = self._relevance_variant(epsilon, gamma)
         return self._differentiate(run, x, objective, begins_with_scores=True)
+
+    @property
+    def rectifier_count(self) -> int:
+        """How many rectifiers gradients pass."""
+        return count_rectifiers(self._start)
+
+    def bytes_per_row(self, row_shape: tuple[int, ...]) -> int:
+        """Estimate the memory that one row takes there and back."""
+        return self._bytes_per_row(row_shape)
 
     def check_rectifiers(self) -> None:
         """Raise UnavailableMethodError if no rectifier is there for another rule."""
@@ -291,7 +301,7 @@ class TorchBackend:
 
     def _rows_within_bound(self, row_shape: tuple[int, ...]) -> int:
         if self._memory_mib is None:
-            return _MOST_ROWS
+            return MOST_ROWS
         return self._memory_mib * 2**20 // self._bytes_per_row(row_shape)
 
     def _parts(self, x: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
@@ -322,11 +332,6 @@ class TorchBackend:
         """The number belongs to the calling thread, so each call sees to it."""
         if self._num_threads not in (None, torch.get_num_threads()):
             torch.set_num_threads(self._num_threads)
-
-
-def _best_rows(row_shape: tuple[int, ...]) -> int:
-    alike = _BEST_ROWS * _IMAGENET_ELEMENTS // max(1, math.prod(row_shape))
-    return min(max(alike, _BEST_ROWS), _MOST_ROWS)
 
 
 def _ranges(count: int, size: int) -> Iterator[NDArray[np.int64]]:

@@ -28,11 +28,16 @@ def check_rectifiers(start: fx.Node) -> None:
     Raises:
         UnavailableMethodError: there is none whose rule could be another.
     """
-    if not any(is_rectifier(node) for node in nodes_on_path(start)):
+    if not count_rectifiers(start):
         raise UnavailableMethodError(
             "the network has no rectifier (ReLU and its kin), whose rule this method changes: it "
             "would show what saliency shows"
         )
+
+
+def count_rectifiers(start: fx.Node) -> int:
+    """Count the rectifiers behind a node."""
+    return sum(map(is_rectifier, nodes_on_path(start)))
 
 
 def guide(graph: fx.Graph, leaf: fx.Node) -> None:

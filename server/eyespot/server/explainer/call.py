@@ -56,6 +56,7 @@ class Explained:
     targets: NDArray[np.int64]  # (N,)
     scores: NDArray[np.float32]  # (N,)
     reports: tuple[Mapping[str, float], ...]  # N
+    backend: str = ""  # what computed it
     queue_ns: int = 0
     compute_ns: int = 0
 
@@ -99,16 +100,17 @@ class Job:
         objective = self.objective.of_rows(index, rows=len(self.inputs))
         return replace(self, inputs=self.inputs[start:stop], objective=objective)
 
-    def result(self, found: Attribution, part: slice, channel_axis: int | None) -> Explained:
+    def result(self, found: Attribution, part: slice, computing: Scorer) -> Explained:
         """The answer out of what was found for a batch."""
         how = self.channel_reduction if self.method.has_channels else "none"
         return Explained(
             method=self.method.name,
             parameters=self.parameters,
-            attributions=reduce_channels(found.attributions[part], how, channel_axis),
+            attributions=reduce_channels(found.attributions[part], how, computing.channel_axis),
             targets=found.targets[part],
             scores=found.scores[part],
             reports=tuple(found.reports[part]),
+            backend=computing.name,
         )
 
 
@@ -127,7 +129,7 @@ class Batch:
         found = first.method.explain(computing, self.inputs, self.objective, **first.parameters)
         self._check_count(found)
         return [
-            job.result(found, part, computing.channel_axis)
+            job.result(found, part, computing)
             for job, part in zip(self.jobs, self.parts, strict=True)
         ]
 

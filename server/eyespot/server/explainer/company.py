@@ -49,7 +49,7 @@ def take_step(members: Sequence[Member], computing: Scorer) -> None:
         [rows for _, rows in asked], lambda rows: job.method.compute(computing, rows)
     )
     for (number, _), result in zip(asked, found, strict=True):
-        _note(going[number], result, computing.channel_axis)
+        _note(going[number], result, computing)
 
 
 def _begin(member: Member, computing: Scorer) -> None:
@@ -63,14 +63,14 @@ def _begin(member: Member, computing: Scorer) -> None:
             member.error = error
 
 
-def _note(member: Member, found: Any, channel_axis: int | None) -> None:
+def _note(member: Member, found: Any, computing: Scorer) -> None:
     if isinstance(found, Exception):
         member.error = found
         return
     assert member.refinement is not None
     member.refinement.add(found)
     if member.job.listener is not None or not member.refinement.left:
-        member.known = member.job.result(member.refinement.read(), slice(None), channel_axis)
+        member.known = member.job.result(member.refinement.read(), slice(None), computing)
 
 
 class Companies:

@@ -1,0 +1,11 @@
+"""The gradient itself as an ONNX graph: the served graph and its backward pass."""
+
+from eyespot.exporter.gradient_graph.gradient_graphs import (
+    ROWS,
+    WrittenGradients,
+    open_gradients,
+    write_gradients,
+)
+from eyespot.exporter.gradient_graph.gradient_parity import compare
+
+__all__ = ["ROWS", "WrittenGradients", "compare", "open_gradients", "write_gradients"]

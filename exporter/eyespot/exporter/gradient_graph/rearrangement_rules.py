@@ -1,0 +1,167 @@
+"""Rules of operators that move elements, and compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eyespot.exporter.errors import GradientError
+from eyespot.exporter.gradient_graph.graph import Size
+from eyespot.exporter.gradient_graph.rule import Rule, Step
+
+
+def _reshape(step: Step) -> dict[int, str]:
+    return {0: step.graph.shape_like(step.gradient, step.x)}
+
+
+def _identity(step: Step) -> dict[int, str]:
+    return {0: step.gradient}
+
+
+def _transpose(step: Step) -> dict[int, str]:
+    rank = len(step.graph.shape(step.x))
+    order = list(step.attributes.get("perm", range(rank)[::-1]))
+    return {0: step.emit("Transpose", step.gradient, perm=[order.index(i) for i in range(rank)])}
+
+
+def _concat(step: Step) -> dict[int, str]:
+    axis = int(step.attributes["axis"])
+    sizes = [_known(step.graph.shape(name)[axis]) for name in step.node.input]
+    if len(sizes) == 1:
+        return {0: step.gradient}
+    parts = step.graph.emit_all(
+        "Split", step.gradient, step.graph.integers(sizes), outputs=len(sizes), axis=axis
+    )
+    return dict(enumerate(parts))
+
+
+def _split(step: Step) -> dict[int, str]:
+    parts = [
+        gradient or step.graph.zeros_like(name)
+        for name, gradient in zip(step.node.output, step.gradients, strict=True)
+    ]
+    return {0: step.emit("Concat", *parts, axis=int(step.attributes.get("axis", 0)))}
+
+
+def _expand(step: Step) -> dict[int, str]:
+    return {0: step.graph.sum_to(step.gradient, step.x, step.y)}
+
+
+def _pad(step: Step) -> dict[int, str]:
+    if step.attributes.get("mode", b"constant") != b"constant":
+        raise GradientError(f"its mode is {step.attributes['mode'].decode()}")
+    shape = step.graph.shape(step.x)
+    pads = step.graph.expect_value(step.input(1), "pads").tolist()
+    axes = _axes(step, 3, len(shape))
+    before, after = pads[: len(axes)], pads[len(axes) :]
+    if min(pads) < 0:
+        raise GradientError("it cuts off")
+    kept = [
+        (axis, low, -high if high else _TO_THE_END)
+        for axis, low, high in zip(axes, before, after, strict=True)
+        if low or high
+    ]
+    if not kept:
+        return {0: step.gradient}
+    cut_axes, starts, ends = zip(*kept, strict=True)
+    return {
+        0: step.emit(
+            "Slice",
+            step.gradient,
+            *(step.graph.integers(each) for each in (starts, ends, cut_axes)),
+        )
+    }
+
+
+def _slice(step: Step) -> dict[int, str]:
+    shape = step.graph.shape(step.x)
+    starts, ends = (step.graph.expect_value(step.input(i), "bounds").tolist() for i in (1, 2))
+    axes = _axes(step, 3, len(shape))
+    steps = (
+        step.graph.expect_value(step.input(4), "steps").tolist()
+        if step.input(4)
+        else [1] * len(axes)
+    )
+    gradient = step.gradient
+    sizes: list[Size] = list(step.graph.shape(step.y))
+    for axis, start, end, stride in zip(axes, starts, ends, steps, strict=True):
+        if stride == 1 and start == 0 and end >= _TO_THE_END // 2**33:
+            continue
+        size = _known(shape[axis])
+        begin, stop, stride = slice(start, end, stride).indices(size)
+        if stride < 1:
+            raise GradientError("it goes backwards")
+        count = len(range(begin, stop, stride))
+        if stride > 1:
+            gradient = _spaced(step, gradient, sizes, axis, stride)
+        gradient = _framed(
+            step, gradient, axis, (begin, size - begin - count * stride), rank=len(shape)
+        )
+        sizes[axis] = size
+    return {0: gradient}
+
+
+def _spaced(step: Step, gradient: str, sizes: Sequence[Size], axis: int, stride: int) -> str:
+    """Put zeros behind each place of an axis: (..., n, ...) -> (..., n * stride, ...)."""
+    wide = step.emit("Unsqueeze", gradient, step.graph.integers([axis + 1]))  # (..., n, 1, ...)
+    wide = _framed(step, wide, axis + 1, (0, stride - 1), rank=len(sizes) + 1)
+    target = [size if isinstance(size, int) else 0 for size in sizes]
+    if axis and not isinstance(sizes[0], int) and 0 not in target[1:]:
+        target[0] = -1
+    elif 0 in target:
+        raise GradientError("more than one of its sizes varies")
+    target[axis] = _known(sizes[axis]) * stride
+    return step.emit("Reshape", wide, step.graph.integers(target))
+
+
+def _framed(step: Step, gradient: str, axis: int, pads: tuple[int, int], *, rank: int) -> str:
+    """Put zeros before and behind, or cut off where they are less than none."""
+    if pads == (0, 0):
+        return gradient
+    given = [0] * (2 * rank)
+    given[axis], given[axis + rank] = pads
+    return step.emit("Pad", gradient, step.graph.integers(given))
+
+
+def _gather(step: Step) -> dict[int, str]:
+    """Add what was taken from a place to that place."""
+    rank = len(step.graph.shape(step.x))
+    axis = int(step.attributes.get("axis", 0)) % rank
+    index_rank = len(step.graph.shape(step.input(1)))
+    indices = step.emit("Unsqueeze", step.input(1), step.graph.integers([index_rank]))
+    if axis == 0:
+        zeros = step.graph.zeros_like(step.x)
+        return {0: step.emit("ScatterND", zeros, indices, step.gradient, reduction="add")}
+    first = [axis, *(i for i in range(rank) if i != axis)]
+    moved = step.emit("Transpose", step.graph.zeros_like(step.x), perm=first)
+    place = list(range(axis, axis + index_rank))
+    rest = [i for i in range(rank - 1 + index_rank) if i not in place]
+    gradient = step.emit("Transpose", step.gradient, perm=[*place, *rest])
+    scattered = step.emit("ScatterND", moved, indices, gradient, reduction="add")
+    return {0: step.emit("Transpose", scattered, perm=[first.index(i) for i in range(rank)])}
+
+
+def _axes(step: Step, position: int, rank: int) -> list[int]:
+    if not step.input(position):
+        return list(range(rank))
+    return [axis % rank for axis in step.graph.expect_value(step.input(position), "axes").tolist()]
+
+
+def _known(size: Size) -> int:
+    if not isinstance(size, int):
+        raise GradientError("the size along its axis varies")
+    return size
+
+
+_TO_THE_END = 2**63 - 1
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
+    **dict.fromkeys(("Identity", "Cast"), _identity),
+    "Transpose": _transpose,
+    "Concat": _concat,
+    "Split": _split,
+    "Expand": _expand,
+    "Pad": _pad,
+    "Slice": _slice,
+    "Gather": _gather,
+}

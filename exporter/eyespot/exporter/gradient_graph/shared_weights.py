@@ -1,0 +1,50 @@
+"""The served graph once more, without its weights: they stay where `model.onnx` has them.
+
+ONNX lets a tensor lie at any offset of any file beside the graph; so those of a model without
+external data are read out of `model.onnx` itself, of which not a byte changes.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+import onnx
+
+from eyespot.exporter.errors import GradientError
+from eyespot.v1.manifest import MODEL_FILE
+
+# Shapes, axes and other small constants are copied: rules read them.
+_SMALLEST = 2**10
+
+
+def read_without_weights(folder: Path) -> onnx.ModelProto:
+    """Read `model.onnx`; its larger weights are named by their place in the files beside it."""
+    path = folder / MODEL_FILE
+    model = onnx.load(path, load_external_data=False)
+    at = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) < _SMALLEST:
+                continue
+            # They lie one behind the other; wherever the same bytes are found, they are right.
+            at = _find(data, tensor.raw_data, at)
+            place = {"location": MODEL_FILE, "offset": at, "length": len(tensor.raw_data)}
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+    return model
+
+
+def _find(data: mmap.mmap, sought: bytes, start: int) -> int:
+    """Find where bytes lie, from a place on: by how they begin, which is quick to look for."""
+    view, at = memoryview(data), start
+    try:
+        while (at := data.find(sought[:_SMALLEST], at)) >= 0:
+            if view[at : at + len(sought)] == sought:
+                return at
+            at += 1
+    finally:
+        view.release()
+    raise GradientError(f"the weights of {MODEL_FILE} are not found in it again: this is a bug")

@@ -1,0 +1,278 @@
+"""Saliency by ONNX Runtime on gradient graphs that were written at export; nothing of torch.
+
+A gradient graph takes the input in floating point and the derivative of the score by the
+output, and gives the output and the gradient. So the score stays arithmetic on arrays. Where
+that derivative depends on the output, the output is computed first; the one that everybody
+asks for, the top class's logit, the graph finds by itself.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.saliency.backend import Gradients, Layer, LinearHead, Rectifier, to_float
+from eyespot.saliency.errors import (
+    ArgumentError,
+    LayerError,
+    MemoryBoundError,
+    UnavailableMethodError,
+)
+from eyespot.saliency.objective import TOP_CLASS, Objective
+from eyespot.saliency.rows_at_once import MOST_ROWS, best_rows
+
+Array = NDArray[np.generic]
+# Runs a graph: inputs by their names, and the names of the outputs that are wanted.
+RunGraph = Callable[[Mapping[str, Array], Sequence[str]], Mapping[str, Array]]
+
+# In gradient graphs, beside the input and the output of the network; no name of PyTorch's has
+# such a character.
+COTANGENT = "$cotangent"  # as the output: the derivative of the score by it
+TOP = "$top"  # (B, 1): what is added to that of the row's top class; only of a vector
+GRADIENT = "$gradient"
+LAYER = "$layer"
+LAYER_GRADIENT = "$layer_gradient"
+
+_ONLY_TORCH = "needs PyTorch on the server: pip install 'eyespot[explain]'"
+
+
+@dataclass(frozen=True, eq=False)
+class GradientGraphSet:
+    """The gradient graphs of one network; each is opened when it is first asked for.
+
+    Attributes:
+        open_graph: By how gradients pass rectifiers, and whether it is of a layer alone.
+        input: Its name.
+        output: Its name.
+        output_shape: Without the rows.
+        layer: Whose maps there are.
+        bytes_per_element: Of a row: the memory that there and back take.
+        no_rectifiers: Why rectifiers have no rule but their own; empty where they have.
+    """
+
+    open_graph: Callable[[Rectifier, bool], RunGraph]
+    input: str
+    output: str
+    output_shape: tuple[int | None, ...]
+    layer: Layer | None
+    bytes_per_element: float
+    no_rectifiers: str = ""
+
+
+class GraphBackend:
+    """Gradient graphs, and the served graph for whoever wants no more than scores.
+
+    Args:
+        graphs: Of the network.
+        channel_axis: Of the input; None when it has no channels.
+        memory_mib: Most memory that one call may take beside the weights.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        graphs: GradientGraphSet,
+        *,
+        channel_axis: int | None = 1,
+        memory_mib: int | None = None,
+    ) -> None:
+        self.channel_axis = channel_axis
+        self.output_shape = graphs.output_shape
+        self._graphs = graphs
+        self._memory_mib = memory_mib
+        # Per instance: the sessions go when the backend goes.
+        self._open = functools.cache(graphs.open_graph)
+        self._open("derivative", False)
+
+    def rows_at_once(self, row_shape: tuple[int, ...]) -> int:
+        """How many rows one call should have: what is best, within the bound of memory."""
+        rows = self._rows_within_bound(row_shape)
+        if rows < 1:
+            needed = -(-self._bytes_per_row(row_shape) // 2**20)
+            raise MemoryBoundError(
+                f"one row of shape {list(row_shape)} takes about {needed} MiB to differentiate, "
+                f"and {self._memory_mib} MiB are allowed: send a smaller input, or allow more "
+                "with --explain-memory-mib"
+            )
+        return min(best_rows(row_shape), rows)
+
+    def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
+        """The outputs (B, ...) of a batch."""
+        return _join([self._forward(x[part]) for part in self._parts(x)])
+
+    def activations(
+        self, x: NDArray[np.generic], layer: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The outputs (B, ...) and the maps (B, C, H, W) of a layer."""
+        self.find_layer(layer)
+        run = self._open("derivative", True)
+        outputs = [self._run(run, x[part], (self._graphs.output, LAYER)) for part in self._parts(x)]
+        return _join([each[0] for each in outputs]), _join([each[1] for each in outputs])
+
+    def gradients(
+        self,
+        x: NDArray[np.generic],
+        objective: Objective,
+        *,
+        rectifier: Rectifier = "derivative",
+        layer: str | None = None,
+    ) -> Gradients:
+        """Differentiate each row's scores, for the whole batch at once."""
+        objective.check(self.output_shape, rows=len(x))
+        if rectifier != "derivative":
+            self.check_rectifiers()
+        if layer is not None:
+            self.find_layer(layer)
+        run = self._open(rectifier, layer is not None and rectifier == "derivative")
+        found = [
+            self._differentiate(run, x[part], own, is_by_layer=layer is not None)
+            for part in self._parts(x)
+            for own in [objective.of_rows(part, rows=len(x))]
+        ]
+        return Gradients(
+            classes=np.concatenate([each.classes for each in found]),
+            scores=np.concatenate([each.scores for each in found]),
+            gradients=np.concatenate([each.gradients for each in found]),
+            values=np.concatenate([each.values for each in found]),
+        )
+
+    def multipliers(
+        self, x: NDArray[np.generic], baselines: NDArray[np.generic], objective: Objective
+    ) -> Gradients:
+        """Refuse: DeepLIFT's rule is no gradient."""
+        raise UnavailableMethodError(f"deep_lift {_ONLY_TORCH}")
+
+    def relevance(
+        self, x: NDArray[np.generic], objective: Objective, *, epsilon: float, gamma: float
+    ) -> Gradients:
+        """Refuse: relevance is no gradient."""
+        raise UnavailableMethodError(f"lrp {_ONLY_TORCH}")
+
+    def check_rectifiers(self) -> None:
+        """Raise UnavailableMethodError if there are no graphs with another rule."""
+        if self._graphs.no_rectifiers:
+            raise UnavailableMethodError(self._graphs.no_rectifiers)
+
+    def check_multipliers(self) -> None:
+        """Raise UnavailableMethodError, as `multipliers`."""
+        raise UnavailableMethodError(f"deep_lift {_ONLY_TORCH}")
+
+    def check_relevance(self) -> None:
+        """Raise UnavailableMethodError, as `relevance`."""
+        raise UnavailableMethodError(f"lrp {_ONLY_TORCH}")
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The one place whose maps and gradients were written at export, if there is one."""
+        return () if self._graphs.layer is None else (self._graphs.layer,)
+
+    def find_layer(self, name: str) -> str:
+        """The layer of a name; of the empty name, the last spatial map before pooling."""
+        layer = self._graphs.layer
+        if layer is None:
+            raise LayerError("the gradient graphs of this version have no layer of spatial maps")
+        if name not in ("", layer.name):
+            raise LayerError(
+                f"without PyTorch only layer {layer.name!r} can be asked for, found {name!r}: "
+                "others need pip install 'eyespot[explain]' on the server"
+            )
+        return layer.name
+
+    def linear_head(self) -> LinearHead:
+        """Refuse: the weights of the head are not read."""
+        raise UnavailableMethodError(
+            f"cam {_ONLY_TORCH}; or ask for grad_cam, which shows the same where cam is possible"
+        )
+
+    def _differentiate(
+        self, run: RunGraph, x: Array, objective: Objective, *, is_by_layer: bool
+    ) -> Gradients:
+        """Run forward and backward once for each target of a row."""
+        graphs, per_row = self._graphs, objective.per_row(len(x))
+        objective, cotangent, top = self._begin(x, objective)
+        values, gradient = (LAYER, LAYER_GRADIENT) if is_by_layer else ("", GRADIENT)
+        wanted = [name for name in (graphs.output, gradient, values) if name]
+        repeated = x if per_row == 1 else np.repeat(x, per_row, axis=0)  # (N, ...)
+        outputs, found, *maps = self._run(run, repeated, wanted, cotangent=cotangent, top=top)
+        scored = objective(outputs[::per_row])
+        at = maps[0][::per_row] if is_by_layer else np.asarray(to_float(x), np.float32)
+        return Gradients(scored.classes, scored.values, found, at)
+
+    def _begin(
+        self, x: Array, objective: Objective
+    ) -> tuple[Objective, NDArray[np.float32], NDArray[np.float32] | None]:
+        """Where the backward pass begins: the derivatives (N, ...), and shares of top classes."""
+        count = len(objective.targets)
+        if not _is_known_before(objective, self.output_shape):
+            outputs = self._forward(x)
+            objective = objective.resolve(outputs)
+            return objective, objective(outputs).derivatives, None
+        targets = objective.targets
+        is_top = targets.classes == TOP_CLASS  # (N,)
+        classes = np.where(is_top, 0, targets.classes)
+        named = replace(objective, targets=replace(targets, classes=classes))
+        zeros = np.zeros((count, *map(int, self.output_shape)), np.float32)  # type: ignore[arg-type]
+        derivatives = named(zeros).derivatives
+        derivatives[is_top] = 0
+        return objective, derivatives, is_top.astype(np.float32)[:, None]
+
+    def _forward(self, x: Array) -> NDArray[np.float32]:
+        """The outputs, by the shortest of the graphs."""
+        run = self._open("derivative", self._graphs.layer is not None)
+        return self._run(run, x, [self._graphs.output])[0]
+
+    def _run(
+        self,
+        run: RunGraph,
+        x: Array,
+        outputs: Sequence[str],
+        *,
+        cotangent: NDArray[np.float32] | None = None,
+        top: NDArray[np.float32] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        if x.dtype.kind not in "uif":
+            raise ArgumentError(f"the network takes numbers, found {x.dtype}")
+        given: dict[str, Array] = {self._graphs.input: np.ascontiguousarray(x, np.float32)}
+        if cotangent is None:
+            cotangent = self._nothing(len(x))
+        given[COTANGENT] = np.ascontiguousarray(cotangent, np.float32)
+        if len(self.output_shape) == 1:
+            given[TOP] = np.zeros((len(x), 1), np.float32) if top is None else top
+        found = run(given, outputs)
+        return [np.asarray(found[name], np.float32) for name in outputs]
+
+    def _nothing(self, rows: int) -> NDArray[np.float32]:
+        """A derivative of zero; of a size that varies one place, which is repeated."""
+        return np.zeros((rows, *(size or 1 for size in self.output_shape)), np.float32)
+
+    def _parts(self, x: Array) -> Iterator[NDArray[np.int64]]:
+        size = max(1, self._rows_within_bound(x.shape[1:]))
+        return (np.arange(i, min(i + size, len(x))) for i in range(0, len(x), size))
+
+    def _rows_within_bound(self, row_shape: tuple[int, ...]) -> int:
+        if self._memory_mib is None:
+            return MOST_ROWS
+        return self._memory_mib * 2**20 // self._bytes_per_row(row_shape)
+
+    def _bytes_per_row(self, row_shape: tuple[int, ...]) -> int:
+        return max(1, int(self._graphs.bytes_per_element * math.prod(row_shape)))
+
+
+def _is_known_before(objective: Objective, output_shape: tuple[int | None, ...]) -> bool:
+    """Whether the derivative of the scores does not depend on the outputs."""
+    targets = objective.targets
+    return (
+        objective.score == "logit"
+        and len(output_shape) == 1
+        and targets.embeddings is None
+        and bool((targets.classes >= TOP_CLASS).all())
+        and (targets.against is None or bool((targets.classes >= 0).all()))
+        and (targets.against is None or bool((targets.against >= 0).all()))
+    )
+
+
+def _join(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

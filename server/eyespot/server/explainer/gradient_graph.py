@@ -1,0 +1,66 @@
+"""The gradient graphs of a model version, opened: gradients without PyTorch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from eyespot.saliency import Backend, GradientGraphSet, GraphBackend, Layer
+from eyespot.saliency.backend import Rectifier
+from eyespot.saliency.graph_backend import RunGraph
+from eyespot.server.errors import NotExplainableError
+from eyespot.v1.manifest import (
+    GRADIENT_FILES,
+    LAYER_GRADIENT_FILE,
+    GradientGraphs,
+    Manifest,
+)
+
+
+def load_gradient_graphs(
+    folder: Path,
+    manifest: Manifest,
+    open_graph: Callable[[Path], RunGraph],
+    *,
+    memory_mib: int | None = None,
+) -> Backend:
+    """Open the gradient by the input; the other graphs are opened when they are asked for.
+
+    Args:
+        folder: of the version.
+        manifest: of the version.
+        open_graph: makes a session of a file.
+        memory_mib: most memory that one call may take beside the weights.
+
+    Raises:
+        NotExplainableError: there are none, and why.
+    """
+    name = f"model {manifest.model_name!r} version {manifest.model_version}"
+    graphs = manifest.gradient_graphs
+    if graphs is None or graphs.reason:
+        reason = f": {graphs.reason}" if graphs else ""
+        again = "" if graphs else "; export it with --gradient-graph for servers without PyTorch"
+        raise NotExplainableError(f"{name} has no {GRADIENT_FILES['derivative']}{reason}{again}")
+
+    def open_one(rectifier: Rectifier, is_of_layer: bool) -> RunGraph:
+        name = LAYER_GRADIENT_FILE if is_of_layer else GRADIENT_FILES[rectifier]
+        return open_graph(folder / name)
+
+    output = manifest.outputs[0]
+    return GraphBackend(
+        GradientGraphSet(
+            open_one,
+            input=manifest.inputs[0].name,
+            output=output.name,
+            output_shape=tuple(n if isinstance(n, int) else None for n in output.shape[1:]),
+            layer=_layer(graphs),
+            bytes_per_element=graphs.bytes_per_element,
+            no_rectifiers=graphs.no_rectifiers,
+        ),
+        channel_axis=manifest.channel_axis,
+        memory_mib=memory_mib,
+    )
+
+
+def _layer(graphs: GradientGraphs) -> Layer | None:
+    if graphs.layer is None:
+        return None
+    return Layer(graphs.layer, tuple(None if size < 0 else size for size in graphs.layer_shape))

@@ -1,0 +1,79 @@
+"""Gradient graphs as an export writes them: small, proven, or refused with the reason."""
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from eyespot.exporter import export
+from eyespot.exporter.errors import GradientError
+from eyespot.exporter.gradient_graph.gradient_parity import compare
+from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.v1.manifest import read_manifest, sha256_of
+
+GRAPHS = {"gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx", "gradient_layer.onnx"}
+
+
+def test_every_graph_is_in_the_manifest_with_its_proof(gradient_export):
+    manifest = read_manifest(gradient_export.path / "manifest.json")
+    assert manifest == gradient_export.manifest
+    assert set(manifest.files) == GRAPHS | {"model.onnx", "original.pt2"}
+    for name in GRAPHS:
+        assert manifest.files[name] == sha256_of(gradient_export.path / name)
+    cases = {case.gradient: case for case in manifest.parity.gradients}
+    layer = manifest.gradient_graphs.layer
+    assert set(cases) == {
+        *("by input", f"by layer {layer}"),
+        *("by input, guided", "by input, deconvnet"),
+    }
+    assert cases["by input"].rows == 32
+    assert all(case.median_rel_l2 < 1e-4 for case in cases.values())
+    assert all(case.least_cosine > 0.999 for case in cases.values())
+    assert "median relative L2" in str(manifest.parity)
+
+
+def test_larger_weights_are_not_stored_again(gradient_export):
+    model = onnx.load(gradient_export.path / "model.onnx")
+    large = {w.name for w in model.graph.initializer if len(w.raw_data) >= 1024}
+    assert large  # else this shows nothing
+    for name in GRAPHS:
+        graph = onnx.load(gradient_export.path / name, load_external_data=False).graph
+        external = {w.name: w for w in graph.initializer if w.external_data}
+        assert set(external) == large
+        places = [{e.key: e.value for e in w.external_data} for w in external.values()]
+        assert {place["location"] for place in places} == {"model.onnx"}
+
+
+def test_what_pytorch_makes_of_it_decides(gradient_export, x_of_export):
+    original = TorchBackend.load(gradient_export.path / "original.pt2", gradient_node="x")
+    other = original.randomised([original.weight_layers()[0]], seed=1)
+    with pytest.raises(GradientError, match=r"its gradients by input differ from PyTorch's by"):
+        compare(original, other, x_of_export)
+
+
+@pytest.fixture
+def x_of_export():
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2)).numpy()
+
+
+class Sorted(nn.Module):
+    """Sorts, which has no rule."""
+
+    def forward(self, x):
+        return torch.sort(x.flatten(1), 1).values[:, :3]
+
+
+def test_an_operator_without_a_rule_is_told_and_the_version_written(tmp_path):
+    result = export(
+        Sorted().eval(),
+        torch.zeros(1, 4, 2),
+        repository=tmp_path,
+        name="sorted",
+        gradient_graph=True,
+    )
+    assert (result.path / "model.onnx").exists()
+    assert not GRAPHS & {path.name for path in result.path.iterdir()}
+    (note,) = result.notes
+    assert note.startswith("only PyTorch explains this model: TopK (")
+    assert result.manifest.gradient_graphs.reason in note
+    assert result.manifest.parity.gradients == ()

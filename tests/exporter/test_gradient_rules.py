@@ -1,0 +1,364 @@
+"""Each operator's rule, on a graph made by hand, against PyTorch's derivative of the same."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch.nn import functional
+
+from eyespot.exporter.errors import GradientError
+from eyespot.exporter.gradient_graph.differentiation import differentiate
+from eyespot.exporter.gradient_graph.graph import Graph
+from eyespot.exporter.gradient_graph.rules import RULES
+
+FLOAT = TensorProto.FLOAT
+
+
+def drawn(*shape, seed=3):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def node(operator, *inputs, **attributes):
+    return helper.make_node(operator, ["x", *inputs], ["y"], **attributes)
+
+
+def gradient_of(nodes, x, constants, *, rectifier="derivative", sizes=None):
+    """What the backward pass of a graph gives, and its cotangent."""
+    shape = ["batch", *(sizes or x.shape[1:])]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "forward",
+            [helper.make_tensor_value_info("x", FLOAT, shape)],
+            [helper.make_tensor_value_info("y", FLOAT, None)],
+            [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    y = run(model, {"x": x}, ["y"])[0]
+    cotangent = drawn(*y.shape, seed=5)
+    graph = Graph(model)
+    model.graph.input.append(helper.make_tensor_value_info("g", FLOAT, [None] * y.ndim))
+    found = differentiate(
+        graph,
+        leaf="x",
+        output="y",
+        cotangent="g",
+        rules=RULES,
+        rectifier=rectifier,
+        wanted=["x"],
+    )
+    model.graph.output.append(helper.make_tensor_value_info(found["x"], FLOAT, None))
+    return run(model, {"x": x, "g": cotangent}, [found["x"]])[0], cotangent
+
+
+def run(model, feeds, outputs):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(outputs, feeds)
+
+
+def check(nodes, function, x, *, sizes=None, **constants):
+    found, cotangent = gradient_of(nodes, x, constants, sizes=sizes)
+    leaf = torch.from_numpy(x).requires_grad_()
+    y = function(leaf, *(torch.from_numpy(np.asarray(each)) for each in constants.values()))
+    (expected,) = torch.autograd.grad(y, leaf, torch.from_numpy(cotangent).view_as(y))
+    np.testing.assert_allclose(found, expected.numpy(), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (3, {}),
+        (3, {"padding": 1}),
+        (3, {"stride": 2, "padding": 1}),  # of 9 places the last is used, of 8 it is not
+        (5, {"stride": 3, "padding": 2, "groups": 2}),
+        (3, {"dilation": 2, "padding": 1, "groups": 4}),
+        (1, {"stride": 2}),
+        (2, {"padding": 2}),  # more padding than the kernel turned round can have
+    ],
+)
+@pytest.mark.parametrize("sizes", [None, (4, "height", "width")])
+def test_convolutions(kernel, options, sizes):
+    groups = options.get("groups", 1)
+    weights = drawn(8, 4 // groups, kernel, kernel)
+    attributes = {
+        "pads": [options.get("padding", 0)] * 4,
+        "strides": [options.get("stride", 1)] * 2,
+        "dilations": [options.get("dilation", 1)] * 2,
+        "group": groups,
+    }
+    check(
+        [node("Conv", "w", **attributes)],
+        lambda x, w: functional.conv2d(x, w, **options),
+        drawn(2, 4, 9, 8),
+        sizes=sizes,
+        w=weights,
+    )
+
+
+def test_transposed_convolutions():
+    check(
+        [node("ConvTranspose", "w", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])],
+        lambda x, w: functional.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
+        drawn(2, 3, 4, 5),
+        w=drawn(3, 2, 3, 3),
+    )
+
+
+def test_batch_norms():
+    scale, shift, mean = drawn(3, seed=1), drawn(3, seed=2), drawn(3, seed=4)
+    variance = np.array([0.5, 1.0, 2.0], np.float32)
+    check(
+        [node("BatchNormalization", "s", "b", "m", "v", epsilon=1e-3)],
+        lambda x, s, b, m, v: functional.batch_norm(x, m, v, s, b, eps=1e-3),
+        drawn(2, 3, 4, 4),
+        s=scale,
+        b=shift,
+        m=mean,
+        v=variance,
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "options"),
+    [
+        ({"strides": [2, 2]}, {"stride": 2}),
+        ({"strides": [1, 1], "pads": [1, 1, 1, 1]}, {"stride": 1, "padding": 1}),
+        ({"strides": [2, 2], "ceil_mode": 1}, {"stride": 2, "ceil_mode": True}),
+    ],
+)
+def test_max_pools_give_to_the_largest(attributes, options):
+    check(
+        [node("MaxPool", kernel_shape=[3, 3], **attributes)],
+        lambda x: functional.max_pool2d(x, 3, **options),
+        drawn(2, 3, 8, 6),
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "options"),
+    [
+        ({"strides": [3, 3]}, {"stride": 3}),
+        ({"strides": [2, 2], "pads": [1] * 4, "count_include_pad": 1}, {"stride": 2, "padding": 1}),
+        (
+            {"strides": [1, 1], "pads": [1] * 4},
+            {"stride": 1, "padding": 1, "count_include_pad": False},
+        ),
+    ],
+)
+def test_average_pools_share_out(attributes, options):
+    check(
+        [node("AveragePool", kernel_shape=[3, 3], **attributes)],
+        lambda x: functional.avg_pool2d(x, 3, **options),
+        drawn(2, 3, 8, 7),
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [
+        ("Relu", torch.relu),
+        ("LeakyRelu", functional.leaky_relu),
+        ("Elu", functional.elu),
+        ("HardSwish", functional.hardswish),
+        ("Sigmoid", torch.sigmoid),
+        ("Tanh", torch.tanh),
+        ("Softplus", functional.softplus),
+        ("Erf", torch.erf),
+        ("Exp", torch.exp),
+        ("Abs", torch.abs),
+        ("Neg", torch.neg),
+        ("Reciprocal", torch.reciprocal),
+        ("Softmax", lambda x: torch.softmax(x, -1)),
+        ("LogSoftmax", lambda x: torch.log_softmax(x, -1)),
+        ("GlobalAveragePool", lambda x: x.mean((2, 3), keepdim=True)),
+        ("Flatten", lambda x: x.flatten(1)),
+        ("Identity", torch.clone),
+    ],
+)
+def test_functions_of_each_element(operator, function):
+    check([node(operator)], function, 4 * drawn(2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("operator", ["Sqrt", "Log"])
+def test_functions_of_what_is_positive(operator):
+    function = {"Sqrt": torch.sqrt, "Log": torch.log}[operator]
+    check([node(operator)], function, np.abs(drawn(2, 5)) + 0.5)
+
+
+def test_hard_sigmoids_and_their_slopes():
+    check([node("HardSigmoid", alpha=1 / 6, beta=0.5)], functional.hardsigmoid, 4 * drawn(3, 7))
+    slopes = np.array([[[0.1]], [[0.5]]], np.float32)
+    check(
+        [node("PRelu", "s")],
+        lambda x, s: functional.prelu(x, s.flatten()),
+        drawn(2, 2, 3, 3),
+        s=slopes,
+    )
+
+
+def test_bounds():
+    check(
+        [node("Clip", "a", "b")],
+        lambda x, a, b: functional.hardtanh(x, 0.0, 1.0),
+        drawn(3, 9),
+        a=np.float32(0),
+        b=np.float32(1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [("Add", torch.add), ("Sub", torch.sub), ("Mul", torch.mul), ("Div", torch.div)],
+)
+def test_arithmetic_with_a_constant_that_is_repeated(operator, function):
+    constant = np.abs(drawn(3, 1, 1, seed=9)) + 0.5
+    check([node(operator, "c")], function, drawn(2, 3, 4, 4), c=constant)
+
+
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [("Add", torch.add), ("Sub", torch.sub), ("Mul", torch.mul), ("Div", torch.div)],
+)
+def test_arithmetic_of_two_values_one_of_which_is_repeated(operator, function):
+    axes = np.array([2, 3])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=1),  # (B, 3, 1, 1)
+        helper.make_node(operator, ["x", "m"], ["y"]),
+    ]
+    check(
+        nodes,
+        lambda x, axes: function(x, x.mean((2, 3), keepdim=True)),
+        drawn(2, 3, 4, 4) + 3,
+        axes=axes,
+    )
+
+
+def test_a_value_times_itself_and_powers():
+    check([helper.make_node("Mul", ["x", "x"], ["y"])], torch.square, drawn(2, 5))
+    check(
+        [node("Pow", "p")],
+        lambda x, p: x**0.75,
+        np.abs(drawn(2, 5)) + 0.5,
+        p=np.float32(0.75),
+    )
+
+
+def test_matrices():
+    w, b = drawn(4, 6), drawn(4)
+    check([node("Gemm", "w", "b", transB=1, alpha=0.5)], _half_linear, drawn(3, 6), w=w, b=b)
+    check([node("MatMul", "w")], torch.matmul, drawn(2, 5, 4), w=w)
+
+
+def _half_linear(x, w, b):
+    return 0.5 * (x @ w.T) + b
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_sums_and_means(keepdims):
+    axes = np.array([1, -1])
+    for operator, function in (("ReduceSum", torch.sum), ("ReduceMean", torch.mean)):
+        check(
+            [node(operator, "axes", keepdims=keepdims)],
+            lambda x, axes, f=function: f(x, (1, 3), keepdim=bool(keepdims)),
+            drawn(2, 3, 4, 5),
+            axes=axes,
+        )
+
+
+def test_a_mean_over_sizes_that_vary():
+    check(
+        [node("ReduceMean", "axes", keepdims=1)],
+        lambda x, axes: x.mean((2, 3), keepdim=True),
+        drawn(2, 3, 4, 5),
+        sizes=(3, "height", "width"),
+        axes=np.array([2, 3]),
+    )
+
+
+def test_what_is_moved():
+    check(
+        [node("Transpose", perm=[0, 2, 3, 1])], lambda x: x.permute(0, 2, 3, 1), drawn(2, 3, 4, 5)
+    )
+    check(
+        [node("Reshape", "shape")],
+        lambda x, shape: x.reshape(-1, 12),
+        drawn(2, 3, 4),
+        shape=np.array([-1, 12]),
+    )
+    check(
+        [node("Pad", "pads")],
+        lambda x, pads: functional.pad(x, (2, 0, 1, 3)),
+        drawn(2, 3, 4, 5),
+        pads=np.array([0, 0, 1, 2, 0, 0, 3, 0]),
+    )
+
+
+def test_slices_with_steps():
+    bounds = {
+        "starts": np.array([1, 0]),
+        "ends": np.array([2**63 - 1, 5]),
+        "axes": np.array([2, 3]),
+        "steps": np.array([2, 3]),
+    }
+    check(
+        [node("Slice", *bounds)],
+        lambda x, *_: x[:, :, 1::2, 0:5:3],
+        drawn(2, 3, 8, 7),
+        **bounds,
+    )
+
+
+def test_parts_and_the_whole():
+    nodes = [
+        helper.make_node("Split", ["x", "parts"], ["a", "b", "c"], axis=1),
+        helper.make_node("Concat", ["c", "x", "a"], ["y"], axis=1),
+    ]
+    check(
+        nodes,
+        lambda x, parts: torch.cat([x[:, 4:], x, x[:, :1]], 1),
+        drawn(2, 6, 3),
+        parts=np.array([1, 3, 2]),
+    )
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_is_taken_twice_gets_both(axis):
+    indices = np.array([[1, 0], [1, 1]])
+    check(
+        [node("Gather", "i", axis=axis)],
+        lambda x, i: x[i] if axis == 0 else x[:, i],
+        drawn(3, 4, 2),
+        i=indices,
+    )
+
+
+def test_rectifiers_by_hand():
+    x = np.array([[-1.0, -1.0, 2.0, 2.0]], np.float32)
+    sign = np.sign(drawn(1, 4, seed=5))  # of the cotangent
+    for rule, kept in (
+        ("derivative", x > 0),
+        ("guided", (x > 0) & (sign > 0)),
+        ("deconvnet", sign > 0),
+    ):
+        found, cotangent = gradient_of([node("Relu")], x, {}, rectifier=rule)
+        np.testing.assert_array_equal(found, np.where(kept, cotangent, 0))
+
+
+def test_an_operator_without_a_rule_is_named():
+    with pytest.raises(GradientError, match=r"^CumSum \(y\) has no rule for its gradient$"):
+        gradient_of([node("CumSum", "axis")], drawn(2, 3), {"axis": np.array(1)})
+
+
+def test_a_kind_of_padding_without_a_rule_is_named():
+    with pytest.raises(GradientError, match=r"^Pad \(y\): its mode is reflect$"):
+        gradient_of(
+            [node("Pad", "pads", mode="reflect")], drawn(2, 3), {"pads": np.array([0, 1, 0, 1])}
+        )
