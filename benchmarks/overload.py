@@ -32,8 +32,10 @@ from eyespot.exporter import export_zoo_model
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1.services import INFERENCE_SERVICE, InferenceStub
 
-# Much work and few bytes: what is refused has to be received all the same.
-_MODEL_NAME, _ROW_SHAPE = "resnet110", (3, 32, 32)
+# Much work and few bytes: what is refused has to be received all the same. A row of the second is
+# twenty times the work of the first, so that refusing costs next to nothing.
+_MODELS = ("resnet110", "wide_resnet28_10")
+_ROW_SHAPE = (3, 32, 32)
 _PACES = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # times what the server can answer
 _DEADLINE_ROWS = 25  # as many rows as the server can answer within the deadline of each
 _CLIENTS = 8
@@ -211,15 +213,16 @@ def _most_memory_mib(server: ServerProcess) -> float:
 def main() -> None:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", choices=_MODELS, default=_MODELS[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each pace")
     parser.add_argument("--plot", type=Path, default=Path("overload.png"))
     arguments = parser.parse_args()
     row = np.random.default_rng(0).random((1, *_ROW_SHAPE), np.float32)
-    request = request_of(_MODEL_NAME, row)
+    request = request_of(arguments.model, row)
     with TemporaryDirectory() as folder:
         repository = Path(folder) / "repository"
-        export_zoo_model(_MODEL_NAME, repository=repository, preprocessing="none")
+        export_zoo_model(arguments.model, repository=repository, preprocessing="none")
         quiet = ("--explain", "off", "--log-level", "warning")
         serve: list[str | Path] = ["serve", repository, "--port", "0", *quiet]
         with running("eyespot.cli", serve) as server:

@@ -1,6 +1,8 @@
 """Worker threads: what they give back, and what becomes of work whose thread dies."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
@@ -24,6 +26,16 @@ async def test_results_and_errors_come_back(workers):
     assert await workers.run(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await workers.run(divmod, 7, 0)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere threads have no niceness of their own"
+)
+async def test_workers_step_back_behind_the_event_loop(workers):
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert await workers.run(niceness) == min(niceness() + 10, 19)
 
 
 async def test_a_thread_that_dies_is_replaced_and_what_waited_behind_it_runs(workers, caplog):

@@ -1,13 +1,17 @@
 """Worker threads of one model: one that dies is replaced, and its work is told to have failed.
 
 A pool of `concurrent.futures` never replaces a thread: what waits for a dead one waits for ever.
+Workers step back behind the event loop where there are fewer cores than threads: a loop that does
+not come to read its calls lets them grow too old to be answered, and cannot even refuse them.
 """
 
 import asyncio
 import atexit
 import contextlib
 import logging
+import os
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -27,11 +31,12 @@ class Workers:
     Args:
         count: Most threads at once; they are started as they are needed.
         name: Of the threads.
+        niceness: How far they step back, as of `nice`; on Linux, where threads have their own.
     """
 
-    def __init__(self, count: int, *, name: str) -> None:
+    def __init__(self, count: int, *, name: str, niceness: int = 10) -> None:
         self._count = count
-        self._desk = _Desk(name)
+        self._desk = _Desk(name, niceness)
         self._is_closed = False
         _open.add(self)
         weakref.finalize(self, self._desk.send_home, count)
@@ -101,8 +106,9 @@ class _Job:
 class _Desk:
     """Where the threads take their work from; it knows nothing of whom they work for."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, niceness: int) -> None:
         self.name = name
+        self._niceness = niceness
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.threads: set[threading.Thread] = set()
 
@@ -129,6 +135,7 @@ class _Desk:
 
     def _work(self) -> None:
         job = None
+        _step_back(self._niceness)
         try:
             while (job := self.jobs.get()) is not None:
                 job.do()
@@ -140,6 +147,14 @@ class _Desk:
                 self.hire()
             if job is not None:
                 job.fail(WorkerDiedError("the thread that ran the request died"))
+
+
+def _step_back(niceness: int) -> None:
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        own = os.getpriority(os.PRIO_PROCESS, thread)
+        with contextlib.suppress(OSError):  # it is a courtesy
+            os.setpriority(os.PRIO_PROCESS, thread, own + niceness)
 
 
 _open: "weakref.WeakSet[Workers]" = weakref.WeakSet()

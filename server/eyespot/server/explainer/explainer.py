@@ -56,6 +56,7 @@ from eyespot.server.workers import Workers
 
 # Calls of many steps that are under way; more wait.
 _STEPWISE_AT_ONCE = 16
+_NICENESS = 15  # behind inference, which steps back by 10
 
 
 class Explainer:
@@ -95,7 +96,7 @@ class Explainer:
         self._max_batch_size = max_batch_size
         self._clock = clock
         self.faults: Counter[str] = Counter()
-        self._workers = Workers(1, name=f"explain-{name}")
+        self._workers = Workers(1, name=f"explain-{name}", niceness=_NICENESS)
         self._guarded = GuardedBackend(
             backend,
             what=f"the original of model {name!r}",
