@@ -22,9 +22,10 @@ from tests.fuzz.served import Served
 from eyespot.server.decoding import Signature
 from eyespot.server.errors import InternalError, RepositoryError, RequestError, StartError
 from eyespot.server.loaded_version import LoadedVersion
-from eyespot.server.model import InferCall, Model, load_version
+from eyespot.server.model import InferCall, Model
 from eyespot.server.repository import BrokenModel, scan_model
 from eyespot.server.shared_memory import SharedMemory
+from eyespot.server.version_loading import load_version
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import (

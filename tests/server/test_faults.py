@@ -14,12 +14,13 @@ from tests.server.test_batcher import FakeClock
 from tests.server.test_metrics import scrape
 from tests.server.tiny import BATCHING, FLOAT, affine, graph, infer_request
 
-from eyespot.server import model as model_module
+from eyespot.server import version_loading
 from eyespot.server.circuit_breaker import CircuitState
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import CircuitOpenError, ResourceExhaustedError, WorkerDiedError
-from eyespot.server.model import InferCall, Model, load_version
+from eyespot.server.model import InferCall, Model
 from eyespot.server.repository import scan
+from eyespot.server.version_loading import load_version
 from eyespot.v1 import inference_pb2 as pb
 
 BAD = 666.0  # rows that break the runtime, through no fault of the session
@@ -104,7 +105,7 @@ class Served:
 
 @pytest.fixture(params=[True, False], ids=["on the event loop", "on a thread"])
 def place(request, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if request.param else 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60 if request.param else 0)
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ async def test_a_broken_session_is_made_anew_and_no_caller_hears_of_it(served, r
 
 
 async def test_batches_side_by_side_have_it_made_anew_once(repository, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 0)
     repository.add("net", config="max_batch_size: 4\ninstance_group { count: 2 }")
     served = Served(repository)
     both = threading.Barrier(2, timeout=60)
@@ -251,7 +252,7 @@ async def test_where_nothing_made_up_runs_the_first_good_request_is_the_probe(re
 
 
 async def test_a_request_whose_thread_dies_is_tried_once_more(repository, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 0)
     repository.add("net", config=BATCHING.format(rows=4, options=""))
     served = Served(repository)
     run = served.faults.session._run
@@ -269,7 +270,7 @@ async def test_a_request_whose_thread_dies_is_tried_once_more(repository, monkey
 
 
 async def test_nothing_is_tried_more_than_twice(repository, monkeypatch):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 0)
     repository.add("net", config=BATCHING.format(rows=4, options=""))
     served = Served(repository)
     tries = []

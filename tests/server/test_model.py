@@ -8,12 +8,13 @@ from onnx import TensorProto, helper
 from tests.server.tiny import BATCHING, FLOAT, graph, identity
 
 from eyespot.server import batcher as batcher_module
-from eyespot.server import model as model_module
+from eyespot.server import version_loading
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import RepositoryError
-from eyespot.server.model import InferCall, Model, load_version
+from eyespot.server.model import InferCall, Model
 from eyespot.server.repository import scan
 from eyespot.server.session import Session
+from eyespot.server.version_loading import load_version
 
 
 def _load(repository, **settings):
@@ -24,9 +25,9 @@ def _load(repository, **settings):
 
 def test_small_models_run_on_the_event_loop(repository, monkeypatch):
     repository.add("net", config="max_batch_size: 8")
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60)
     assert _load(repository)[0].runs_on_event_loop
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 0)
     assert not _load(repository)[0].runs_on_event_loop
 
 
@@ -37,7 +38,7 @@ def test_small_models_run_on_the_event_loop(repository, monkeypatch):
 )
 def test_models_whose_cost_cannot_be_known_run_on_a_thread(repository, monkeypatch, model):
     repository.add("net", model, config="max_batch_size: 8")
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60)
     assert not _load(repository)[0].runs_on_event_loop
 
 
@@ -50,8 +51,8 @@ def test_a_batch_that_takes_absurd_memory_is_not_tried(repository, monkeypatch):
         return run(session, inputs, outputs)
 
     monkeypatch.setattr(Session, "run", watched)
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60)
-    monkeypatch.setattr(model_module, "_MOST_WARM_UP_BYTES", 64)  # four rows
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60)
+    monkeypatch.setattr(version_loading, "_MOST_WARM_UP_BYTES", 64)  # four rows
     repository.add("net", config="max_batch_size: 5")
     assert not _load(repository)[0].runs_on_event_loop
     assert set(tried) == {1}
@@ -72,7 +73,7 @@ def test_made_up_sizes_that_fail_do_not_condemn_a_model(repository):
 async def test_batches_are_answered_and_counted_alike_wherever_they_run(
     repository, monkeypatch, on_event_loop
 ):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
     repository.add("net", config=BATCHING.format(rows=4, options=""))
     loaded, config = _load(repository)
     model = Model(loaded, config)
@@ -89,7 +90,7 @@ async def test_batches_are_answered_and_counted_alike_wherever_they_run(
 
 @pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 2), (False, 4)])
 async def test_small_models_gather_company(repository, monkeypatch, on_event_loop, batches):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
     monkeypatch.setattr(batcher_module, "_GATHERING_SECONDS", 60.0)
     repository.add("net", config=BATCHING.format(rows=2, options=""))
     model = Model(*_load(repository))
@@ -154,7 +155,7 @@ def test_there_is_one_label_for_each_class_of_any_task(repository, shape, is_rig
 async def test_batches_grow_while_they_pay_unless_told_otherwise(
     repository, monkeypatch, options, loop_seconds, sizes
 ):
-    monkeypatch.setattr(model_module, "_EVENT_LOOP_SECONDS", loop_seconds)
+    monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", loop_seconds)
     repository.add("net", config=BATCHING.format(rows=8, options=options))
     loaded, config = _load(repository, sessions=1)
     model = Model(loaded, config)

@@ -12,10 +12,10 @@ from tests.server.tiny import FLOAT, graph
 
 from eyespot.server import session_cache
 from eyespot.server.config import ServerConfig
-from eyespot.server.model import load_version
 from eyespot.server.repository import scan
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_cache import cache_folder, open_cached
+from eyespot.server.version_loading import load_version
 
 ROW = np.arange(64, dtype=np.float32).reshape(1, 4, 4, 4)
 

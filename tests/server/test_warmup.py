@@ -7,9 +7,9 @@ from tests.server.tiny import FLOAT, affine, graph, identity
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import RepositoryError
-from eyespot.server.model import load_version
 from eyespot.server.repository import scan
 from eyespot.server.session import Session
+from eyespot.server.version_loading import load_version
 
 WARMUP = 'model_warmup {{ name: "first" {more} inputs {{ key: "x" value {{ {input} }} }} }}'
 ZEROS = "data_type: TYPE_FP32 dims: 4 zero_data: true"

@@ -27,7 +27,7 @@ from eyespot.server.errors import (
 )
 from eyespot.server.explainer_loading import load_explainer
 from eyespot.server.loaded_version import LoadedVersion
-from eyespot.server.model import Model, load_version
+from eyespot.server.model import Model
 from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
@@ -39,6 +39,7 @@ from eyespot.server.repository import (
     suggest_repository,
     write_files,
 )
+from eyespot.server.version_loading import load_version
 from eyespot.server.waiting_bytes import WaitingBytes
 
 if TYPE_CHECKING:
