@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from eyespot.server.explainer import Explainer
 
 Array = NDArray[np.generic]
-
-_logger = logging.getLogger(__name__)
 
 
 class InferCall(NamedTuple):
