@@ -19,9 +19,9 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from eyespot.saliency.backend import Gradients, Layer, LinearHead, Rectifier
-from eyespot.saliency.errors import ArgumentError, MemoryBoundError, OriginalError
+from eyespot.saliency.errors import ArgumentError, OriginalError
 from eyespot.saliency.objective import Objective
-from eyespot.saliency.rows_at_once import MOST_ROWS, best_rows
+from eyespot.saliency.rows_at_once import MOST_ROWS, best_rows, row_does_not_fit
 from eyespot.saliency.torch_backend import layers
 from eyespot.saliency.torch_backend.deep_lift import check_rescale, rescale
 from eyespot.saliency.torch_backend.lrp import check_relevance, propagate_relevance
@@ -129,13 +129,8 @@ class TorchBackend:
         """How many rows one call should have: what is best, within the bound of memory."""
         rows = self._rows_within_bound(row_shape)
         if rows < 1:
-            needed = -(-self._bytes_per_row(row_shape) // 2**20)
-            raise MemoryBoundError(
-                f"one row of shape {list(row_shape)} takes about {needed} MiB to differentiate, "
-                f"and {self._memory_mib} MiB are allowed: send a smaller input, or allow more "
-                "with --explain-memory-mib"
-            )
-        return min(best_rows(row_shape), rows)
+            raise row_does_not_fit(row_shape, self._bytes_per_row(row_shape), self._memory_mib)
+        return best_rows(row_shape, within=rows)
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs (B, ...) of a batch."""
