@@ -26,7 +26,7 @@ COMMANDS = [
     for line in block.splitlines()
     if language == "" and line.startswith("eyespot ")
 ]
-EXPORT, ASK = [block for language, block in BLOCKS if language == "python"]
+EXPORT, TRITON, ASK = [block for language, block in BLOCKS if language == "python"]
 
 
 def test_the_readme_shows_the_main_commands():
@@ -86,6 +86,14 @@ def test_the_questions_of_the_readme_are_answered(tmp_path):
         assert len(lines) > 3
         with Image.open(tmp_path / "why.png") as picture:
             assert picture.width >= 60
+        program = TRITON.replace("127.0.0.1:8001", address)
+        assert address in program
+        ran = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        assert len(ran.stdout.strip("[] \n").split()) == 5
     finally:
         server.terminate()
         assert server.wait(timeout=300) == 0

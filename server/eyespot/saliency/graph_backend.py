@@ -35,7 +35,9 @@ GRADIENT = "$gradient"
 LAYER = "$layer"
 LAYER_GRADIENT = "$layer_gradient"
 
-_ONLY_TORCH = "needs PyTorch on the server: pip install 'eyespot[explain]'"
+_ONLY_TORCH = (
+    "needs PyTorch on the server (pip install 'eyespot[explain]', and no --explain-backend onnx)"
+)
 
 
 @dataclass(frozen=True, eq=False)

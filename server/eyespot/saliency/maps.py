@@ -14,7 +14,8 @@ def check_pictures(channel_axis: int | None) -> None:
     """
     if channel_axis is None:
         raise UnavailableMethodError(
-            "the method needs pictures: rows of two spatial axes and one of channels"
+            "the method needs pictures, and which axis of a row has the channels: config.pbtxt may "
+            "say it of the input (format: FORMAT_NCHW or FORMAT_NHWC)"
         )
 
 

@@ -18,6 +18,7 @@ from eyespot.exporter import (
 )
 from eyespot.exporter.parity import Batch, open_session, run_session
 from eyespot.exporter.quantisation import Recipe, draw_sensitivities, quantize
+from eyespot.exporter.quantisation.calibration import read_calibration
 from eyespot.exporter.quantisation.maps import map_correlation
 from eyespot.exporter.quantisation.source import open_source
 from eyespot.v1.manifest import read_manifest
@@ -45,6 +46,17 @@ def test_it_is_a_sibling_with_all_that_its_source_has(quantised, repository, exp
     assert step.model_sha256 == exported.manifest.files["model.onnx"]
     assert step.settings["calibration_pictures"] == 24
     assert step.settings["numbers"] == "U8S8, weights of 7 bits"
+
+
+def test_folders_that_are_no_labels_are_told(repository, calibration, tmp_path):
+    for number, picture in enumerate(sorted(calibration.iterdir())):
+        folder = tmp_path / ("a", "cat")[number % 2]
+        folder.mkdir(exist_ok=True)
+        (folder / picture.name).symlink_to(picture)
+    found = read_calibration(open_source(repository, "small", None), tmp_path)
+    assert found.classes is None
+    assert found.notes[0].startswith("no label of the model is called cat: ")
+    assert read_calibration(open_source(repository, "small", None), calibration).notes == ()
 
 
 def test_agreement_is_that_of_every_other_picture(quantised, repository, rows, answers):

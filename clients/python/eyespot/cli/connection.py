@@ -108,12 +108,15 @@ def _unavailable(options: argparse.Namespace, error: UnavailableError) -> Comman
     try:
         with _client(options, timeout=5, retries=0) as client:
             client.server_live()
+    except UnavailableError as again:  # tells why now; at first it may have been under way
+        error = again
     except EyespotError:
-        return CommandError(
-            f"no server answers at {options.server}: {_reason(error.details)}",
-            exit_code=UNREACHABLE,
-        )
-    return CommandError(error.details, exit_code=FAILURE)
+        pass
+    else:
+        return CommandError(error.details, exit_code=FAILURE)
+    return CommandError(
+        f"no server answers at {options.server}: {_reason(error.details)}", exit_code=UNREACHABLE
+    )
 
 
 # What gRPC says when TLS fails, and what that means to the user.

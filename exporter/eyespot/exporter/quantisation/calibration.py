@@ -90,7 +90,25 @@ def read_calibration(source: Source, folder: Path, *, most: int = MAX_PICTURES) 
         batches_of(first, source="calibration", batch_size=size),
         batches_of(second, source=f"{len(second)} held out", batch_size=size),
         None if classes is None else classes[1::2],
-        tuple(f"skipped {reason}" for reason in read.skipped),
+        (
+            *(f"skipped {reason}" for reason in read.skipped),
+            *_strangers(read.paths, folder, source.labels),
+        ),
+    )
+
+
+def _strangers(
+    paths: tuple[Path, ...], folder: Path, labels: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """A note on subfolders that are none of the model's labels, though others may be meant so."""
+    folders = {path.relative_to(folder).parts[0] for path in paths if path.parent != folder}
+    unknown = sorted(folders - set(labels or ()))
+    if labels is None or not unknown:
+        return ()
+    told = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+    return (
+        f"no label of the model is called {told}: without a class for each picture, agreement is "
+        "measured and not accuracy",
     )
 
 
