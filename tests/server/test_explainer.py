@@ -440,6 +440,22 @@ async def test_a_stream_that_is_left_stops_within_one_step(backend, explainer):
     assert backend.batches[-1] == [9.0]
 
 
+async def test_a_stream_that_is_cut_off_leaves_no_task_behind(backend, explainer):
+    before = asyncio.all_tasks()
+    backend.gate.clear()
+    stream = explainer.explain_in_steps(call(**STEPPING))
+    waiting = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    backend.gate.set()
+    await explainer.drain()
+    await asyncio.sleep(0)
+    left = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}
+    assert "Queue.get" not in left
+
+
 async def test_closing_ends_a_long_call_with_its_next_step(backend, explainer):
     backend.gate.clear()
     task = asyncio.create_task(explainer.explain(call(**STEPPING)))

@@ -201,17 +201,18 @@ class Explainer:
 
         job = replace(self._check(call), listener=listen)
         answer = asyncio.create_task(self._answer(job))
+        step = None
         try:
             while not answer.done():
                 step = asyncio.create_task(latest.get())
                 await asyncio.wait((answer, step), return_when=asyncio.FIRST_COMPLETED)
                 if step.done():
                     yield step.result()
-                else:
-                    step.cancel()
             yield 1.0, await answer
-        finally:
+        finally:  # the caller may have gone in the middle
             answer.cancel()
+            if step is not None:
+                step.cancel()
 
     async def drain(self) -> None:
         """Admit nothing more, and return when all that was admitted has its answer."""
