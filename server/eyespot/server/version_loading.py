@@ -144,17 +144,15 @@ def _warm_up(session: Session, config: ModelConfig) -> tuple[Mapping[str, Array]
     names = [output.name for output in config.outputs]
     largest = max(1, config.max_batch_size)
     one: Mapping[str, Array] | None = None
-    if _zeros_bytes(config.inputs, 1) > _MOST_WARM_UP_BYTES:
-        _logger.info("model %s is not warmed up: one row of it is too large", config.name)
-        return None, False
     try:
-        row = _zeros(config.inputs, 1)
-        session.run(row, names)
-        one = row
         for rows in (1, largest):
             if _zeros_bytes(config.inputs, rows) > _MOST_WARM_UP_BYTES:
+                _logger.info("model %s: %d rows are too large to be tried", config.name, rows)
                 return one, False
-            if _fastest_seconds(session, _zeros(config.inputs, rows), names) > _EVENT_LOOP_SECONDS:
+            zeros = _zeros(config.inputs, rows)
+            fastest = _fastest_seconds(session, zeros, names)
+            one = zeros if one is None else one
+            if fastest > _EVENT_LOOP_SECONDS:
                 return one, False
     except Exception as error:
         if _is_wholly_known(config) and _takes_measured_values(config):
