@@ -1,8 +1,13 @@
 """How a command connects, and what it says when it cannot."""
 
+import argparse
+
+import grpc
 import pytest
 
-from eyespot.cli.connection import _reason
+from eyespot.cli.connection import _reason, add_server_arguments, connected
+from eyespot.cli.errors import UNREACHABLE, CommandError
+from eyespot.client import UnavailableError
 
 
 @pytest.mark.parametrize(
@@ -17,6 +22,15 @@ from eyespot.cli.connection import _reason
 )
 def test_why_no_connection_came_about_is_told_plainly(details, expected):
     assert expected in _reason(details)
+
+
+def test_a_server_that_goes_while_it_answers_is_said_to_be_gone():
+    parser = argparse.ArgumentParser()
+    add_server_arguments(parser)
+    options = parser.parse_args(["--server", "127.0.0.1:1"])  # where nobody listens by now
+    with pytest.raises(CommandError, match="connection refused") as raised, connected(options):
+        raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    assert raised.value.exit_code == UNREACHABLE
 
 
 @pytest.fixture
