@@ -21,6 +21,7 @@ from eyespot.server.errors import CircuitOpenError, ResourceExhaustedError, Work
 from eyespot.server.model import InferCall, Model
 from eyespot.server.repository import scan
 from eyespot.server.version_loading import load_version
+from eyespot.v1 import explain_pb2
 from eyespot.v1 import inference_pb2 as pb
 
 BAD = 666.0  # rows that break the runtime, through no fault of the session
@@ -376,3 +377,79 @@ async def test_a_broken_model_is_seen_from_everywhere_and_others_are_untouched(
             for kind in ("run", "thread", "memory")
         }
         assert kinds == {"run": 1, "thread": 0, "memory": 0}
+
+
+_PICTURES = """
+max_batch_size: 4
+input { name: "x" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [1, 2, 2] }
+"""
+
+
+def add_flattened_pictures(repository):
+    """A model that answers its four pixels: occluding one changes the answer of its own."""
+    flatten = graph(
+        [helper.make_node("Flatten", ["x"], ["y"])],
+        {"x": (FLOAT, ["batch", 1, 2, 2])},
+        {"y": (FLOAT, ["batch", 4])},
+    )
+    repository.add("net", flatten, config=_PICTURES)
+
+
+def occlusion_request(method="occlusion"):
+    request = explain_pb2.ExplainRequest(model_name="net", method=method)
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 1, 2, 2])
+    request.raw_input_contents.append(np.ones((1, 1, 2, 2), np.float32).tobytes())
+    request.targets.add(index=2)
+    request.parameters["window" if method == "occlusion" else "n_masks"].int64_param = 1
+    return request
+
+
+async def test_occlusion_is_refused_as_inference_is_while_the_circuit_is_open(repository, serving):
+    add_flattened_pictures(repository)
+    async with serving() as (server, client):
+        model = server.dataplane.model("net")
+        clock = model._guard._breaker._clock = FakeClock()
+        faults = Faults(model)
+        faults.break_session()
+        faults.new_ones_last = 0
+        for method in ("occlusion", "rise", "occlusion"):  # what opens it, and what finds it so
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.explain.Explain(occlusion_request(method))
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
+            assert "the session of model 'net' version 1: it fails" in caught.value.details()
+        listed = await client.explain.ListMethods(explain_pb2.ListMethodsRequest(model_name="net"))
+        reasons = {each.name: each.reason for each in listed.methods}
+        assert reasons["occlusion"] == reasons["rise"] == model.unready_reason
+        assert "no original.pt2" in reasons["saliency"]
+
+        faults.new_ones_last = -1
+        clock.advance(1)
+        await model._guard._healing
+        answer = await client.explain.Explain(occlusion_request())
+        found = np.frombuffer(answer.raw_output_contents[0], np.float32)
+        assert found.tolist() == [0, 0, 1, 0]
+
+
+async def test_a_session_that_breaks_under_occlusion_is_made_anew(repository, serving):
+    add_flattened_pictures(repository)
+    async with serving() as (server, client):
+        model = server.dataplane.model("net")
+        faults = Faults(model)
+        faults.break_session()
+        answer = await client.explain.Explain(occlusion_request())
+        assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [0, 0, 1, 0]
+        assert (faults.opened, model.rebuilds, model.statistics.faults["run"]) == (1, 1, 1)
+
+
+async def test_a_thread_that_dies_under_occlusion_is_no_fault_of_the_session(repository, serving):
+    add_flattened_pictures(repository)
+    async with serving() as (server, client):
+        model = server.dataplane.model("net")
+        Faults(model).break_session(SystemExit())
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.explain.Explain(occlusion_request())
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert model.circuit is CircuitState.CLOSED
+        assert model.statistics.faults == {"run": 0, "thread": 0, "memory": 0}

@@ -204,6 +204,7 @@ class Model:
         elif self._is_closed:
             explainer.close()
         else:
+            explainer.watch_session(self._guard)
             self._explainer = explainer
 
     async def drain(self) -> None:

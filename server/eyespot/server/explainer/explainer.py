@@ -52,6 +52,7 @@ from eyespot.server.explainer.methods import (
     list_layers,
     list_methods,
 )
+from eyespot.server.guard import Guard
 from eyespot.server.workers import Workers
 
 # Calls of many steps that are under way; more wait.
@@ -140,12 +141,12 @@ class Explainer:
 
     def methods(self) -> tuple[MethodStatus, ...]:
         """Every method, and whether it works for this model version."""
-        unusable = self._guarded.guard.reason
         return list_methods(
-            None if unusable else self._guarded.backend,
+            self._guarded.backend,
             self._scorer,
             row_shape=self._row_shape,
-            no_backend=unusable or str(self._no_backend),
+            no_backend=str(self._no_backend),
+            reason_against=self._guarded.reason_against,
         )
 
     def layers(self) -> Sequence[LayerStatus]:
@@ -214,6 +215,10 @@ class Explainer:
             if step is not None:
                 step.cancel()
 
+    def watch_session(self, guard: Guard) -> None:
+        """Take note of what watches over the session, which methods without gradients ask."""
+        self._guarded.session_guard = guard
+
     async def drain(self) -> None:
         """Admit nothing more, and return when all that was admitted has its answer."""
         await asyncio.gather(self._quick.drain(), self._stepwise.drain())
@@ -259,12 +264,11 @@ class Explainer:
         """What computes for a method: the session where no gradients are needed."""
         backend = self._guarded.backend
         computing = backend if method.needs_gradients else self._scorer or backend
-        if backend is not None and computing is backend:
-            self._guarded.guard.check()
         if computing is None:
             assert self._no_backend is not None
             # A new one each time: an exception that is raised again grows its trace.
             raise type(self._no_backend)(str(self._no_backend))
+        self._guarded.check(computing)
         return computing
 
     async def _answer(self, job: Job) -> Explained:

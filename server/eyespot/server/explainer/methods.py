@@ -1,6 +1,6 @@
 """Which methods work for a model version, what they cost, and why others do not work."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eyespot.saliency import (
@@ -41,13 +41,23 @@ def list_methods(
     *,
     row_shape: tuple[int, ...] | None,
     no_backend: str,
+    reason_against: Callable[[Scorer], str],
 ) -> tuple[MethodStatus, ...]:
-    """Try each method on what there is to compute with."""
+    """Try each method on what there is to compute with.
+
+    Args:
+        backend: for gradients, if there is one.
+        scorer: for scores alone.
+        row_shape: of the input, where it is known.
+        no_backend: why there is nothing to compute with.
+        reason_against: tells why something may not be asked now, if so.
+    """
     statuses = []
     for method in METHODS.values():
         computing = backend if method.needs_gradients else scorer or backend
-        if computing is None:
-            statuses.append(_status(method, reason=no_backend))
+        reason = no_backend if computing is None else reason_against(computing)
+        if computing is None or reason:
+            statuses.append(_status(method, reason=reason))
             continue
         try:
             method.check_backend(computing)
