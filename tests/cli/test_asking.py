@@ -78,6 +78,30 @@ def test_a_model_that_is_being_loaded_is_awaited(
     assert "green (1)" in ran.out
 
 
+@pytest.mark.parametrize("words", [["explain", "green.png", "--output", "drawn"], ["methods"]])
+def test_what_explains_a_model_is_awaited_too(
+    run, address, pictures, servicer, made_up_time, monkeypatch, words
+):
+    monkeypatch.chdir(pictures)
+    servicer.looks_until_explained = 3
+    ran = run(*words, "--server", address)
+    assert ran.err == "eyespot: waiting for what explains model colors, which is being loaded\n"
+    assert (ran.code, len(made_up_time.pauses)) == (0, 2)
+    servicer.looks_until_explained = 99
+    ran = run(*words, "--server", address, "--timeout", 2)
+    assert ran.code == 3
+    assert ran.err.splitlines()[-1] == (
+        "eyespot: error: what explains model colors is still being loaded after 2 s; "
+        "--timeout gives it longer"
+    )
+
+
+def test_answers_do_not_wait_for_what_explains(run, address, pictures, servicer, made_up_time):
+    servicer.looks_until_explained = 99
+    ran = run("infer", pictures / "green.png", "--server", address)
+    assert (ran.code, ran.err, made_up_time.pauses) == (0, "", [])
+
+
 def test_a_model_that_loads_too_long(run, address, pictures, servicer, made_up_time):
     servicer.looks_until_ready = 99
     ran = run("infer", pictures / "green.png", "--server", address, "--timeout", 2)

@@ -66,6 +66,7 @@ class Servicer:
         self.image_formats = ""  # that "colors" tells it takes, as "colors_image"
         self.is_ready = False
         self.looks_until_ready = 0
+        self.looks_until_explained = 0
         self.index = [("colors", "2", "READY", ""), ("torn", "1", "UNAVAILABLE", "torn file")]
 
     def _begin(self, request, context):
@@ -178,11 +179,14 @@ class Servicer:
         self._begin(request, context)
         response = pb.RepositoryIndexResponse()
         is_loading, self.looks_until_ready = self.looks_until_ready, self.looks_until_ready - 1
+        is_explained = self.looks_until_explained <= 0
+        self.looks_until_explained -= 1
         for name, version, state, reason in self.index:
             if state == "READY" and is_loading > 0:
                 state = "LOADING"
             if state == "READY" or not request.ready:
-                response.models.add(name=name, version=version, state=state, reason=reason)
+                added = response.models.add(name=name, version=version, state=state, reason=reason)
+                added.explainer_is_loading = state == "READY" and not is_explained
         return response
 
     def Explain(self, request, context):  # noqa: N802

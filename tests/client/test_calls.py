@@ -260,6 +260,14 @@ def test_a_model_that_is_being_loaded_is_awaited(client, servicer, time):
     assert len(time.pauses) == 3
 
 
+def test_what_explains_a_model_is_awaited_where_that_is_meant(client, servicer, time):
+    servicer.looks_until_explained = 3
+    [model] = client.wait_while_loading("colors")
+    assert (model.is_ready, model.explainer_is_loading, time.pauses) == (True, True, [])
+    [model] = client.wait_while_loading("colors", for_explaining=True)
+    assert (model.explainer_is_loading, time.pauses) == (False, [0.25] * 2)
+
+
 def test_the_waiting_for_a_model_ends_with_the_timeout(client, servicer, time):
     servicer.looks_until_ready = 99
     [model] = client.wait_while_loading("colors", timeout=1.1)

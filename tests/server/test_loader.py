@@ -480,8 +480,13 @@ async def test_a_model_answers_before_it_can_be_explained(repository, monkeypatc
             assert "is being loaded" in told
             ready = pb.ServerReadyRequest()
             assert not (await client.inference.ServerReady(ready)).ready
+            index = pb.RepositoryIndexRequest()
+            [entry] = (await client.inference.RepositoryIndex(index)).models
+            assert (entry.state, entry.explainer_is_loading) == ("READY", True)
             may_go_on.set()
             await loading
+            [entry] = (await client.inference.RepositoryIndex(index)).models
+            assert not entry.explainer_is_loading
             assert (await client.inference.ServerReady(ready)).ready
             code, _ = await status_of(
                 client.explain.Explain(explain_pb2.ExplainRequest(model_name="net"))

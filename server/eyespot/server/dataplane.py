@@ -128,6 +128,11 @@ class Dataplane:
         """Everything in the model repository."""
         return [entry for _, entry in sorted(self._entries.items(), key=_index_order)]
 
+    def explainer_is_loading(self, model_name: str, model_version: str) -> bool:
+        """Whether a version takes requests, but nothing is known yet of what explains it."""
+        model = self._models.get((model_name, model_version))
+        return model is not None and not model.is_complete
+
     @property
     def is_ready(self) -> bool:
         """Whether every model has loaded, with what explains it, or is known to be unavailable."""

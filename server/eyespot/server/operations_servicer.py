@@ -53,6 +53,9 @@ class OperationsServicer:
                     state=entry.state.value,
                     reason=entry.reason,
                     derivation=entry.derivation,
+                    explainer_is_loading=self._dataplane.explainer_is_loading(
+                        entry.model_name, entry.model_version
+                    ),
                 )
         if not request.ready:  # as Triton tells them: by name alone
             for name in await self._loader.never_loaded():

@@ -133,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
     count = 0
     folder = DrawingFolder(options.output)
     with connected(options) as client:
-        model_name = model_to_ask(client, options)
+        model_name = model_to_ask(client, options, for_explaining=True)
 
         def ask(paths: Sequence[str]) -> list[list[Explanation]]:
             found = _explain(client, model_name, paths, options)

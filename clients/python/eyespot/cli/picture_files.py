@@ -34,8 +34,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_to_ask(client: Client, options: argparse.Namespace) -> str:
+def model_to_ask(
+    client: Client, options: argparse.Namespace, *, for_explaining: bool = False
+) -> str:
     """The model that was named, or the only one there is; a model that is loading is awaited.
+
+    Args:
+        client: Of the server.
+        options: Of the command line.
+        for_explaining: What explains it is awaited as well: a model is served before that.
 
     Raises:
         CommandError: None was named, and none or several are there; or it loads too long.
@@ -48,12 +55,15 @@ def model_to_ask(client: Client, options: argparse.Namespace) -> str:
             raise
         return str(named)  # a server without an index tells in its answer what is the matter
     name = named or _only_model(models)
-    if any(_is_loading(model, name, version) for model in models):
-        tell_line(f"waiting for model {name}, which is being loaded")
-        models = client.wait_while_loading(name, model_version=version)
-        if any(_is_loading(model, name, version) for model in models):
+    models = [each for each in models if each.name == name and version in ("", each.version)]
+    if what := _loading(models, name, for_explaining):
+        tell_line(f"waiting for {what}, which is being loaded")
+        models = client.wait_while_loading(
+            name, model_version=version, for_explaining=for_explaining
+        )
+        if what := _loading(models, name, for_explaining):
             raise CommandError(
-                f"model {name} is still being loaded after {options.timeout:g} s; "
+                f"{what} is still being loaded after {options.timeout:g} s; "
                 "--timeout gives it longer",
                 exit_code=UNREACHABLE,
             )
@@ -69,8 +79,12 @@ def _only_model(models: Sequence[ModelStatus]) -> str:
     raise CommandError(f"which model? {there}{see}")
 
 
-def _is_loading(model: ModelStatus, name: str, version: str) -> bool:
-    return model.is_loading and model.name == name and version in ("", model.version)
+def _loading(models: Sequence[ModelStatus], name: str, for_explaining: bool) -> str:
+    """What of a model has to be waited for; empty for nothing."""
+    if any(model.is_loading for model in models):
+        return f"model {name}"
+    is_awaited = any(model.is_awaited(for_explaining=for_explaining) for model in models)
+    return f"what explains model {name}" if is_awaited else ""
 
 
 def ask_about(

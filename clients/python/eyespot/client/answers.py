@@ -231,7 +231,14 @@ def read_statistics(response: inference_pb2.ModelStatisticsResponse) -> list[Mod
 def read_index(response: inference_pb2.RepositoryIndexResponse) -> list[ModelStatus]:
     """Read what lies in the repository."""
     return [
-        ModelStatus(model.name, model.version, model.state, model.reason, model.derivation)
+        ModelStatus(
+            name=model.name,
+            version=model.version,
+            state=model.state,
+            reason=model.reason,
+            derivation=model.derivation,
+            explainer_is_loading=model.explainer_is_loading,
+        )
         for model in response.models
     ]
 

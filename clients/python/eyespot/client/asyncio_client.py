@@ -311,12 +311,16 @@ class AsyncClient:
         model_name: str,
         *,
         model_version: str = "",
+        for_explaining: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[ModelStatus]:
         """Wait until a model, or one version of it, is loaded or known to be unavailable."""
         return await self._perform_all(
             self._operations.wait_while_loading(
-                model_name, model_version=model_version, timeout=timeout
+                model_name,
+                model_version=model_version,
+                for_explaining=for_explaining,
+                timeout=timeout,
             )
         )
 

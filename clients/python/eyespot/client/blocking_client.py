@@ -359,9 +359,20 @@ class Client:
         )
 
     def wait_while_loading(
-        self, model_name: str, *, model_version: str = "", timeout: float | None = None
+        self,
+        model_name: str,
+        *,
+        model_version: str = "",
+        for_explaining: bool = False,
+        timeout: float | None = None,
     ) -> list[ModelStatus]:
         """Wait until a model, or one version of it, is loaded or known to be unavailable.
+
+        Args:
+            model_name: Of the server's repository.
+            model_version: All versions when empty.
+            for_explaining: What explains it is awaited too: it takes requests before that.
+            timeout: In seconds.
 
         Returns:
             Its versions as they are then; one is still loading if the timeout has passed.
@@ -369,7 +380,10 @@ class Client:
         """
         return self._perform_all(
             self._operations.wait_while_loading(
-                model_name, model_version=model_version, timeout=timeout
+                model_name,
+                model_version=model_version,
+                for_explaining=for_explaining,
+                timeout=timeout,
             )
         )
 

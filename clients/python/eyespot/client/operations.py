@@ -295,7 +295,7 @@ class Operations:
         return answers.read_index((yield from self._send("RepositoryIndex", request, timeout)))
 
     def wait_while_loading(
-        self, model_name: str, *, model_version: str, timeout: float | None
+        self, model_name: str, *, model_version: str, for_explaining: bool, timeout: float | None
     ) -> Steps[list[ModelStatus]]:
         """Look at the repository until none of the model's versions in question is loading."""
         deadline = self._deadline(timeout)
@@ -309,7 +309,7 @@ class Operations:
                 for model in answers.read_index(response)
                 if model.name == model_name and model_version in ("", model.version)
             ]
-            is_loading = any(model.is_loading for model in models)
+            is_loading = any(model.is_awaited(for_explaining=for_explaining) for model in models)
             if not is_loading or not deadline.leaves(_POLL_SECONDS):
                 return models
             yield Pause(_POLL_SECONDS)

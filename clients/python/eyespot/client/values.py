@@ -123,6 +123,7 @@ class ModelStatus:
     state: str
     reason: str
     derivation: str = ""  # such as "quantised from digits version 1"; empty for most
+    explainer_is_loading: bool = False  # it takes requests, but those for explanations not yet
 
     @property
     def is_ready(self) -> bool:
@@ -133,6 +134,10 @@ class ModelStatus:
     def is_loading(self) -> bool:
         """Whether it will be ready, or known to be unavailable, without anyone's doing."""
         return self.state == "LOADING"
+
+    def is_awaited(self, *, for_explaining: bool) -> bool:
+        """The same, of requests for explanations too where those are meant."""
+        return self.is_loading or (for_explaining and self.explainer_is_loading)
 
 
 @dataclass(frozen=True)
