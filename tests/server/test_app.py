@@ -341,6 +341,31 @@ async def test_sigterm_under_load_answers_everything_admitted(repository):
     assert [entry for entry in log if entry["level"] in ("warning", "error")] == []
 
 
+# Serves, and never gets done with what explains its models.
+_LOADING_FOR_EVER = """
+import sys, threading
+from eyespot.server import loader
+loader.load_explainer = lambda *arguments: threading.Event().wait()
+sys.argv = ["eyespot.server", *sys.argv[1:]]
+from eyespot.server.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_sigterm_does_not_wait_for_what_is_being_loaded(repository):
+    repository.add("net")
+    command = [sys.executable, "-c", _LOADING_FOR_EVER, repository.path, "--port=0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            while "model net version 1 is ready" not in running.stderr.readline():
+                pass
+            running.send_signal(signal.SIGTERM)
+            _, told = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert (running.returncode, "Traceback" in told) == (0, False)
+
+
 async def test_port_file_and_port_of_the_log_agree(repository, tmp_path):
     port_file = tmp_path / "port"
     async with process(repository, "--port=0", f"--port-file={port_file}") as running:

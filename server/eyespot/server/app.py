@@ -22,6 +22,7 @@ from eyespot.server.entrances import Entrances
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.loader import Loader
+from eyespot.server.loading_threads import is_any_busy
 from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
 from eyespot.server.metrics import MetricsServer
 from eyespot.server.operations_servicer import OperationsServicer
@@ -31,7 +32,7 @@ from eyespot.server.reloading import ReadSettings, Reloading
 from eyespot.server.servicer import InferenceServicer
 from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
-from eyespot.server.signals import listening_to_signals
+from eyespot.server.signals import end_at_once, listening_to_signals
 from eyespot.server.supervised import Parent, become_supervisor
 from eyespot.server.tokens import TokenFile
 from eyespot.server.tracing import ENDPOINT_VARIABLES, TraceSettings, Tracing
@@ -316,12 +317,15 @@ def run(config: ServerConfig, *, read_settings: ReadSettings | None = None) -> i
     try:
         if config.supervised:
             become_supervisor(config)
-        return asyncio.run(serve(config, log, read_settings=read_settings))
+        exit_code = asyncio.run(serve(config, log, read_settings=read_settings))
     except StartError as error:
         _logger.error("%s", error)
-        return 1
+        exit_code = 1
     finally:
         leave_lines_that_cannot_be_written()
+    if is_any_busy():
+        end_at_once(exit_code)
+    return exit_code
 
 
 def _raise_file_limit() -> None:

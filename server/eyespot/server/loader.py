@@ -7,14 +7,12 @@ and the old one answers what it has admitted before its memory is given back.
 import asyncio
 import gc
 import logging
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.dataplane import Dataplane
@@ -27,6 +25,7 @@ from eyespot.server.errors import (
 )
 from eyespot.server.explainer_loading import load_explainer
 from eyespot.server.loaded_version import LoadedVersion
+from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.model import Model
 from eyespot.server.repository import (
     BrokenModel,
@@ -44,8 +43,6 @@ from eyespot.server.waiting_bytes import WaitingBytes
 
 if TYPE_CHECKING:
     from eyespot.server.explainer import Explainer
-
-ResultT = TypeVar("ResultT")
 
 _UNLOADED = "unloaded"
 _logger = logging.getLogger(__name__)
@@ -72,9 +69,7 @@ class Loader:
         self._on_change = on_change
         self._waiting_bytes = WaitingBytes(settings.max_waiting_bytes)
         self._found: list[VersionFolder | BrokenModel] = []
-        self._threads = ThreadPoolExecutor(
-            max(1, len(os.sched_getaffinity(0))), thread_name_prefix="load"
-        )
+        self._threads = LoadingThreads()
         # One load of a model at a time: the last one asked for is the one that stays.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._retiring: set[asyncio.Task[None]] = set()
@@ -174,7 +169,7 @@ class Loader:
             ) from error
         with workspace as folder:
             try:
-                await self._in_thread(partial(write_files, Path(folder), name, files))
+                await self._threads.run(partial(write_files, Path(folder), name, files))
             except RepositoryError as error:
                 raise LoadError(f"{failed}, {error}") from error
             await self._load(name, config, repository=Path(folder))
@@ -183,7 +178,7 @@ class Loader:
         """Names the models of the repository that nobody has asked for yet."""
         if self._settings.model_control_mode != "explicit":
             return []  # all are known
-        names = await self._in_thread(partial(model_names, self._settings.repository))
+        names = await self._threads.run(partial(model_names, self._settings.repository))
         return sorted(names - {entry.model_name for entry in self._dataplane.index()})
 
     async def unload(self, name: str) -> None:
@@ -233,7 +228,7 @@ class Loader:
         await self._look()
         changed = []
         for name in sorted({model.name for model in self._dataplane.models()}):
-            now = await self._in_thread(partial(fingerprint, self._settings.repository, name))
+            now = await self._threads.run(partial(fingerprint, self._settings.repository, name))
             if self._fingerprints.get(name, now) != now:
                 changed.append(name)
                 await self._load_unasked(name)
@@ -246,7 +241,7 @@ class Loader:
 
     def close(self) -> None:
         """Lets go of the threads; what they are in the middle of is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _check_calls_may(self, failed: str) -> None:
         mode = self._settings.model_control_mode
@@ -259,8 +254,8 @@ class Loader:
     async def _load(self, name: str, config: str | None, *, repository: Path | None = None) -> None:
         async with self._locks[name]:
             folder = repository or self._settings.repository
-            seen = await self._in_thread(partial(fingerprint, folder, name))
-            found = await self._in_thread(partial(scan_model, folder, name, config=config))
+            seen = await self._threads.run(partial(fingerprint, folder, name))
+            found = await self._threads.run(partial(scan_model, folder, name, config=config))
             if not found:
                 raise ModelNotFoundError(
                     f"failed to load '{name}', the model repository has no such model"
@@ -291,7 +286,7 @@ class Loader:
         names = await self._look()
         changed = []
         for name in sorted(names | set(self._fingerprints)):
-            now = await self._in_thread(partial(fingerprint, self._settings.repository, name))
+            now = await self._threads.run(partial(fingerprint, self._settings.repository, name))
             if name not in names:
                 del self._fingerprints[name]
                 await self._forget(name)
@@ -314,7 +309,7 @@ class Loader:
             StartError: it cannot be read. The index says so of each model, which is served on.
         """
         try:
-            names = await self._in_thread(self._names)
+            names = await self._threads.run(self._names)
         except StartError as error:
             if str(error) != self._loss:
                 _logger.error("models are served as they were loaded: %s", error)
@@ -395,7 +390,7 @@ class Loader:
         await self._on_change(name)
 
     async def _explainer_of(self, loaded: LoadedVersion) -> "Explainer | RequestError":
-        return await self._in_thread(partial(load_explainer, loaded, self._settings))
+        return await self._threads.run(partial(load_explainer, loaded, self._settings))
 
     async def _take_up(self, loaded: LoadedVersion) -> Model:
         model = Model(
@@ -422,7 +417,7 @@ class Loader:
             return found
         name, version = found.model_name, found.model_version
         try:
-            return await self._in_thread(partial(load_version, found, self._settings))
+            return await self._threads.run(partial(load_version, found, self._settings))
         except RepositoryError as error:
             return BrokenModel(name, version, str(error))
         except StartError:
@@ -449,9 +444,6 @@ class Loader:
         name, version, reason = broken.model_name, broken.model_version, broken.reason
         self._dataplane.mark_unavailable(name, version, reason)
         _logger.error("model %s version %s is unavailable: %s", name, version or "-", reason)
-
-    async def _in_thread(self, function: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
 
 def _place_of(repository: Path) -> Hashable:

@@ -29,7 +29,8 @@ def listening_to_signals(
     def end(number: int) -> None:
         nonlocal is_ending
         if is_ending and number == signal.SIGINT:
-            _end_at_once()
+            _logger.warning("interrupted again: what is not answered yet is cut off")
+            end_at_once(INTERRUPTED)
         is_ending = True
         drain()
 
@@ -43,8 +44,7 @@ def listening_to_signals(
             loop.remove_signal_handler(number)
 
 
-def _end_at_once() -> None:
-    """Ends without waiting for threads: a session that computes cannot be stopped otherwise."""
-    _logger.warning("interrupted again: what is not answered yet is cut off")
+def end_at_once(exit_code: int) -> None:
+    """Ends without waiting for threads: one that computes or loads cannot be stopped otherwise."""
     logging.shutdown()
-    os._exit(INTERRUPTED)
+    os._exit(exit_code)
