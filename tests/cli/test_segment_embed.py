@@ -31,11 +31,15 @@ def test_segment_in_json(run, address, pictures, tmp_path):
     assert "absent.png cannot be read" in ran.err
 
 
-def test_segment_needs_a_folder(run, address, pictures):
+def test_segment_needs_a_folder_or_json(run, address, pictures):
     file = pictures / "green.png"
+    ran = run("segment", file, "--model", "scene", "--server", address)
+    assert (ran.code, "--output" in ran.err) == (2, True)
+    ran = run("segment", file, "--model", "scene", "--server", address, "--json")
+    assert (ran.code, ran.json["images"][0]["drawing"]) == (0, None)
     ran = run("segment", file, "--model", "scene", "--server", address, "--output", file)
     assert ran.code == 1
-    assert "is no folder: drawings cannot be written there" in ran.err
+    assert "is no folder: files cannot be written there" in ran.err
 
 
 def test_embed_tells_the_squared_distances(run, address, tmp_path):

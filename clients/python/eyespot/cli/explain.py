@@ -6,27 +6,40 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from eyespot.cli.argument_types import at_least_one, none_or_more, parameter
 from eyespot.cli.connection import add_server_arguments, connected
-from eyespot.cli.drawings import DrawingFolder, add_drawings_argument
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
+from eyespot.cli.explanation_output import (
+    ExplanationOutput,
+    add_output_arguments,
+    check_output,
+)
 from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.cli.progress import Share, showing_progress, tell_line
 from eyespot.cli.region import mask_of, region
-from eyespot.client import Client, ExplainTarget, Explanation, PictureError
-from eyespot.client.normalisation import CLIP_PERCENTILE, SIGNS, Normalisation
+from eyespot.client import (
+    Classification,
+    Client,
+    ClientError,
+    ExplainTarget,
+    Explanation,
+    PictureError,
+)
 from eyespot.client.pictures import load_picture
 from eyespot.client.requests import CHANNEL_REDUCTIONS, ENCODINGS, SCORES, Target
+
+_Answer: TypeAlias = tuple[list[Explanation], list[Classification]]  # about one picture
+
+_CLASSES_TOLD = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_picture_arguments(parser)
-    add_drawings_argument(parser)
+    add_output_arguments(parser)
     parser.add_argument(
         "--method",
         default="saliency",
@@ -93,7 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="raw",
         help="how maps travel: as they are, or in a tenth of the bytes as 8-bit PNG (default raw)",
     )
-    _add_drawing_arguments(parser)
     parser.add_argument(
         "--progress",
         action="store_true",
@@ -103,47 +115,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
 
 
-def _add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the user choose how the numbers are shown; they stay what they are."""
-    parser.add_argument(
-        "--clip",
-        type=float,
-        default=CLIP_PERCENTILE,
-        metavar="PERCENT",
-        help=f"percentile at which the colours end (default {CLIP_PERCENTILE:g}; 100: the largest)",
-    )
-    parser.add_argument(
-        "--sign",
-        choices=SIGNS,
-        help="colours for both signs, or for magnitudes (default: signed where the numbers are)",
-    )
-    parser.add_argument(
-        "--smooth",
-        type=float,
-        default=0.0,
-        metavar="PIXELS",
-        help="smooth the map by a bell curve of this deviation (default 0: not at all)",
-    )
-
-
 def run(options: argparse.Namespace) -> int:
-    """Draw each picture; one that cannot be read makes the exit code 1."""
+    """Explain each picture; one that cannot be read makes the exit code 1."""
     _check(options)
     answered: list[dict[str, object]] = []
     count = 0
-    folder = DrawingFolder(options.output)
+    output = ExplanationOutput(options)
     with connected(options) as client:
         model_name = model_to_ask(client, options, for_explaining=True)
 
-        def ask(paths: Sequence[str]) -> list[list[Explanation]]:
+        def ask(paths: Sequence[str]) -> list[_Answer]:
             found = _explain(client, model_name, paths, options)
             size = options.top_k
-            return [found[start : start + size] for start in range(0, len(found), size)]
+            starts = range(0, len(found), size)
+            explanations = [found[start : start + size] for start in starts]
+            return list(
+                zip(explanations, _classes(client, model_name, paths, options), strict=True)
+            )
 
-        for path, explanations in ask_about(options.images, ask):
+        for path, (explanations, classes) in ask_about(options.images, ask):
             count += 1
             for explanation in explanations:
-                answered.append(_draw(path, explanation, folder, options))
+                answered.append(output.take(path, explanation, classes))
     if answered and answered[-1]["explained_original"]:
         tell_line(f"explained is {answered[-1]['explained_original']}")
     if options.json:
@@ -152,11 +145,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """See before anything is asked that it can be drawn, and that there is what is compared."""
-    try:
-        Normalisation(options.clip, options.sign, options.smooth)
-    except PictureError as error:
-        raise UsageError(str(error)) from error
+    """See before anything is asked that there is what is compared, and something left of it."""
+    check_output(options)
     if options.like is not None:
         if options.top_k > 1 or any(
             given is not None for given in (options.against, options.step, options.region)
@@ -195,34 +185,20 @@ def _explain(
     return found
 
 
-def _draw(
-    path: str, explanation: Explanation, folder: DrawingFolder, options: argparse.Namespace
-) -> dict[str, object]:
-    """Draw one explanation, tell where, and give what is reported of it."""
-    drawing = folder.file_for(path, explanation.method)
-    explanation.save(drawing, clip=options.clip, sign=options.sign, smooth=options.smooth)
+def _classes(
+    client: Client, model_name: str, paths: Sequence[str], options: argparse.Namespace
+) -> list[list[Classification]]:
+    """What the model says of each picture, for machines; nothing where it names no classes."""
     if not options.json:
-        said = f"{explanation.title}, {explanation.score_name} {explanation.score:.4g}"
-        print(f"{path}: {said} -> {drawing}")
-    if not explanation.attributions.any():
-        remedy = "" if options.score == "logit" else "; try --score logit"
-        tell_line(f"{path}: no gradient at all: the score does not react to any pixel{remedy}")
-    return _report(path, explanation, drawing)
-
-
-def _report(path: str, explanation: Explanation, drawing: Path) -> dict[str, object]:
-    return {
-        "image": path,
-        "drawing": drawing,
-        "target": explanation.target,
-        "label": explanation.label,
-        "score": explanation.score,
-        "score_name": explanation.score_name,
-        "against": explanation.against,
-        "reports": explanation.reports,
-        "backend": explanation.backend,
-        "explained_original": explanation.original,
-    }
+        return [[] for _ in paths]
+    try:
+        return client.classify(
+            model_name, paths, top_k=_CLASSES_TOLD, model_version=options.model_version
+        )
+    except PictureError:
+        raise
+    except ClientError:  # it segments, embeds or answers a sequence
+        return [[] for _ in paths]
 
 
 def _asked(

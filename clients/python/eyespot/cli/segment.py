@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from eyespot.cli.connection import add_server_arguments, connected
-from eyespot.cli.drawings import DrawingFolder, add_drawings_argument
-from eyespot.cli.errors import FAILURE, OK
+from eyespot.cli.errors import FAILURE, OK, UsageError
 from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.output_folder import OutputFolder, add_drawings_argument
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.client import ClassShare, Segmentation
 
@@ -25,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw each picture; one that cannot be read makes the exit code 1."""
+    if options.output is None and not options.json:
+        raise UsageError("give a folder for the drawings (--output), or --json")
     answered: list[dict[str, object]] = []
-    folder = DrawingFolder(options.output)
+    folder = None if options.output is None else OutputFolder(options.output)
     with connected(options) as client:
         model_name = model_to_ask(client, options)
 
@@ -34,8 +36,9 @@ def run(options: argparse.Namespace) -> int:
             return client.segment(model_name, paths, model_version=options.model_version)
 
         for path, segmentation in ask_about(options.images, ask):
-            drawing = folder.file_for(path, "segmentation")
-            segmentation.save(drawing)
+            drawing = folder and folder.file_for(path, "segmentation", ".png")
+            if drawing is not None:
+                segmentation.save(drawing)
             shares = segmentation.shares
             answered.append({"image": path, "drawing": drawing, "classes": shares})
             if not options.json:

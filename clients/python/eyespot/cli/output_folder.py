@@ -1,4 +1,4 @@
-"""The folder that a command draws into: made when the first drawing is there."""
+"""The folder that a command writes its files into: made when the first of them is there."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from eyespot.cli.errors import CommandError
 
 
 def add_drawings_argument(parser: argparse.ArgumentParser) -> None:
-    """Let the user name the folder."""
+    """Let the user name the folder for drawings; there need be none for JSON."""
     parser.add_argument(
         "--output",
-        required=True,
         metavar="DIR",
         type=Path,
         help="folder for the drawings; those that have the same name are replaced",
     )
 
 
-class DrawingFolder:
-    """Gives drawings their files, no two alike, though pictures of several folders may be.
+class OutputFolder:
+    """Gives what is made of pictures its files, no two alike, though pictures may share names.
 
     Raises:
         CommandError: It is no folder, or cannot be made.
@@ -28,12 +27,12 @@ class DrawingFolder:
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
-            raise CommandError(f"{folder} is no folder: drawings cannot be written there")
+            raise CommandError(f"{folder} is no folder: files cannot be written there")
         self._folder = folder
         self._used: dict[str, int] = {}
 
-    def file_for(self, picture: str, what: str) -> Path:
-        """Name the file for the drawing of one picture, in a folder that is there."""
+    def file_for(self, picture: str, what: str, suffix: str) -> Path:
+        """Name the file for what is made of one picture, in a folder that is there."""
         stem = f"{Path(picture).stem}-{what}"
         number = self._used[stem] = self._used.get(stem, 0) + 1
         try:
@@ -41,4 +40,4 @@ class DrawingFolder:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CommandError(f"{self._folder} cannot be made: {reason}") from error
-        return self._folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        return self._folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
