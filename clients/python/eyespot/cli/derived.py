@@ -56,9 +56,9 @@ def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
             "server and `eyespot check`",
         }
     )
+    print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
     for note in derived.notes:
         print(note)
-    print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
 
 
 def size_text(count: int) -> str:

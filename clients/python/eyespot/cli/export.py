@@ -77,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parity-images", type=Path, metavar="DIR", help="compare on these pictures too"
     )
-    parser.add_argument("--force", action="store_true", help="replace the latest version")
+    parser.add_argument(
+        "--replace", action="store_true", help="put it in the place of the latest version"
+    )
     parser.add_argument(
         "--seed", type=seed, default=0, help="of random weights and inputs (default 0)"
     )
@@ -169,7 +171,7 @@ def _shared(options: argparse.Namespace) -> dict[str, Any]:
         "external_data": options.external_data,
         "gradient_graph": options.gradient_graph,
         "max_batch_size": options.max_batch_size,
-        "force": options.force,
+        "replace": options.replace,
         "seed": options.seed,
         **({} if options.opset is None else {"opset_version": options.opset}),
     }

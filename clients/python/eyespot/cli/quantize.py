@@ -78,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="picture of what each layer costs (default MODEL-sensitivity.png)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="write it though it is too inexact, or slower here"
+        "--even-if-worse",
+        action="store_true",
+        help="write it though it is too inexact, or slower here",
     )
     add_json_argument(parser)
 
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
                     processor=options.processor,
                     max_accuracy_drop=options.max_accuracy_drop,
                     most_pictures=options.most_pictures,
-                    force=options.force,
+                    even_if_worse=options.even_if_worse,
                 ),
                 progress=tell,
                 told_sensitivities=show,
