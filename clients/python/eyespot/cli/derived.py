@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import model_name
 from eyespot.cli.errors import UsageError
-from eyespot.cli.output import print_facts
+from eyespot.cli.output import number_text, print_facts
 
 if TYPE_CHECKING:
     from eyespot.exporter.quantisation import Derived
@@ -66,12 +66,12 @@ def size_text(count: int) -> str:
     value, unit = float(count), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
-    return f"{value:.3g} {_UNITS[unit]}"
+    return f"{number_text(value)} {_UNITS[unit]}"
 
 
 def _speed_text(speed: Mapping[str, Any]) -> str:
-    rows = f"batch {speed['batch_size']}"
+    after, before = number_text(speed["ms"]), number_text(speed["source_ms"])
     return (
-        f"{speed['times_as_fast']:.2f} times as fast at {rows} ({speed['ms']:.3g} ms, before "
-        f"{speed['source_ms']:.3g} ms)"
+        f"{speed['times_as_fast']:.2f} times as fast at batch {speed['batch_size']} "
+        f"({after} ms, before {before} ms)"
     )

@@ -7,7 +7,7 @@ import argparse
 from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
 from eyespot.cli.errors import telling
 from eyespot.cli.inspect import split_entry
-from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.output import add_json_argument, number_text, print_json
 from eyespot.cli.progress import showing_progress
 
 
@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
         derived,
         {
             "nodes": f"{after}, before {before}",
-            "opens here in": f"{opening['opening_ms']:.3g} ms, before "
-            f"{opening['source_opening_ms']:.3g} ms",
+            "opens here in": f"{number_text(opening['opening_ms'])} ms, before "
+            f"{number_text(opening['source_opening_ms'])} ms",
         },
     )
     return 0
