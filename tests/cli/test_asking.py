@@ -392,7 +392,11 @@ def test_methods_lists_what_works_and_why_the_rest_does_not(run, address):
     assert ran.out.splitlines() == [
         "METHOD  FORWARD PASSES     PAPER",
         "smooth  150, with n_steps  S et al. 2017",
-        "  smooth --parameter n_steps=50: steps (int64, from 1)",
+        "",
+        "to be set by --parameter NAME=VALUE",
+        "  n_steps=50  of smooth",
+        "      steps (int64, from 1)",
+        "",
         "cam does not work here: no convolution",
     ]
     assert (ran.code, ran.err) == (0, "")

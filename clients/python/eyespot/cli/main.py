@@ -11,7 +11,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], name: str | None) -> int:
     parser = _parser()
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    module: Any = None
+    module, asked = None, parser  # of whom the usage is shown
     for each, subcommand in SUBCOMMANDS.items():
         subparser = chosen.add_parser(
             each,
@@ -159,10 +159,13 @@ def _run(arguments: list[str], name: str | None) -> int:
         if each == name:
             module = importlib.import_module(subcommand.module)
             module.add_arguments(subparser)
+            asked = subparser
     try:
         if name is not None and name not in SUBCOMMANDS:
             parser.error(_unknown(name))
-        options = parser.parse_args(arguments)
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            asked.error(_unrecognized(unknown, asked))
     except SystemExit as end:  # argparse has said why
         return int(end.code or 0)
     if module is None:
@@ -198,6 +201,18 @@ class _Version(argparse.Action):
 
 
 def _unknown(name: str) -> str:
-    nearest = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
-    meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"there is no command {name!r} among {', '.join(SUBCOMMANDS)}{meant}"
+    there = ", ".join(SUBCOMMANDS)
+    return f"there is no command {name!r} among {there}{_meant(name, SUBCOMMANDS)}"
+
+
+def _unrecognized(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    known = [option for action in parser._actions for option in action.option_strings]
+    word = next((word for word in words if word.startswith("-")), "").partition("=")[0]
+    # The dashes are alike in all of them.
+    meant = _meant(word.strip("-"), [option.strip("-") for option in known], dashes="--")
+    return f"unrecognized arguments: {' '.join(words)}{meant}"
+
+
+def _meant(word: str, known: Iterable[str], *, dashes: str = "") -> str:
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {dashes + nearest[0]!r}?" if nearest else ""

@@ -46,13 +46,14 @@ def draw_tuning(
         axes.plot(*_places(points), ".-", color="gray", alpha=0.35, linewidth=1)
     best, now = frontier(measurements), measurements[0].setting
     of_now = [each for each in measurements if each.setting == now]
+    # The short names in the first column of the legend, the long ones in the second.
+    axes.plot(*_places(best), "o-", color="tab:blue", label="the frontier", zorder=3)
     axes.plot(*_places(of_now), "s--", color="tab:green", markersize=5, label=f"as it is: {now}")
-    axes.plot(*_places(best), "o-", color="tab:blue", label="the frontier")
     for points, color in ((of_now, "tab:green"), (best, "tab:blue")):
         _write_clients(axes, points, color)
     if chosen is not None:
         label = f"chosen: {chosen.setting}"
-        axes.plot(*_places([chosen]), "*", color="tab:orange", markersize=18, label=label)
+        axes.plot(*_places([chosen]), "*", color="tab:orange", markersize=18, label=label, zorder=4)
     times = [each.p99_ms for each in measurements]
     axes.set_xlim(min(times) / 1.5, max(*times, max_latency_ms) * 1.5)
     axes.set_ylim(0, 1.3 * max(each.rows_per_second for each in measurements))
@@ -67,7 +68,7 @@ def _write_clients(axes: Any, points: Sequence[Measurement], color: str) -> None
     for each in points:
         axes.annotate(
             str(each.clients), (each.p99_ms, each.rows_per_second), color=color, fontsize=9,
-            xytext=(-7, 0), textcoords="offset points", ha="right", va="center",
+            xytext=(-6, 4), textcoords="offset points", ha="right", va="bottom",
         )  # fmt: skip
 
 
