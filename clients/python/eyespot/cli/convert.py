@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
+from eyespot.cli.entry_place import split_entry
 from eyespot.cli.errors import telling
-from eyespot.cli.inspect import split_entry
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import showing_progress
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
-from eyespot.cli.inspect import print_parity
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
+from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 

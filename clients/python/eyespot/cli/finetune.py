@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import INTERRUPTED, OK, CommandError, UsageError, telling
 from eyespot.cli.finetune_progress import StageTeller
-from eyespot.cli.inspect import print_parity
 from eyespot.cli.output import add_json_argument, counted, print_facts, print_json, print_table
+from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress, tell_line
 from eyespot.cli.read_pictures import tell_of_split
 

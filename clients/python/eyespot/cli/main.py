@@ -54,7 +54,11 @@ SUBCOMMANDS = {
     "evaluate": Subcommand(
         "eyespot.cli.evaluate", "measure a model on pictures whose classes are known", "export"
     ),
-    "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
+    "check": Subcommand(
+        "eyespot.cli.check",
+        "check hashes and parity of a repository, a model or a version",
+        "export",
+    ),
     "quantize": Subcommand(
         "eyespot.cli.quantize", "make an INT8 version, calibrated on pictures", "export"
     ),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one, positive_number
 from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
+from eyespot.cli.entry_place import split_entry
 from eyespot.cli.errors import UsageError, telling
-from eyespot.cli.inspect import split_entry
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.cli.progress import showing_progress
 
