@@ -234,8 +234,8 @@ def _explain(
         row_captions=[answers[number].label for number in chosen],
         column_captions=_METHODS,
         title="Five ways to ask: eyespot explain --method NAME",
-        subtitle="each row explains the class that the network chose; the first three are saliency "
-        "with --parameter modifier=none, guided and relu, as keras-vis has them",
+        subtitle="each row explains the class that was chosen; the first three are also saliency "
+        "with modifier=none, guided and relu",
     ).save(places.method_sheet)
     print(f"drew {places.method_sheet}")
 
