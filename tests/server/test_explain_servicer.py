@@ -199,6 +199,28 @@ async def test_pictures_are_explained_without_an_original_where_no_gradients_are
     assert "no original.pt2" in details
 
 
+async def test_what_takes_long_at_the_start_is_said_before_it_begins(
+    exported, repository, serving, monkeypatch, caplog
+):
+    (repository.path / "linear").symlink_to(exported / "linear")
+    from eyespot.server import explainer
+
+    load, told = explainer.load_original, []
+
+    def noting(*arguments, **options):
+        told.extend(caplog.messages)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(explainer, "load_original", noting)
+    with caplog.at_level("INFO", "eyespot.server"):
+        async with serving():
+            pass
+    answers = "model linear version 1 is ready"
+    loads = "loading the original that explains model linear version 1; it answers meanwhile"
+    assert told.index(answers) < told.index(loads)
+    assert "model 'linear' version 1 is explained by torch" in caplog.messages
+
+
 async def test_explain_can_be_switched_off(exported, repository, serving):
     (repository.path / "linear").symlink_to(exported / "linear")
     async with serving(explain="off") as (_, client):

@@ -5,6 +5,7 @@ is served before it can be explained.
 """
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -107,8 +108,8 @@ def _load_backend(
             _logger.exception("%s serves without gradients", name)
             reasons.append(NotExplainableError(f"{name}: what explains it is broken: {error}"))
         else:
-            if reasons:
-                _logger.info("%s is explained by %s: %s", name, backend.name, reasons[0])
+            because = f": {reasons[0]}" if reasons else ""
+            _logger.info("%s is explained by %s%s", name, backend.name, because)
             return backend, None
     # What is wrong with the first choice is what there is to be mended.
     _logger.warning("%s serves without gradients: %s", name, reasons[0])
@@ -139,6 +140,13 @@ def _load_original(loaded: LoadedVersion, manifest: Manifest, settings: ServerCo
             "only what Eyespot exported can be differentiated"
         )
     with _original_lock:
+        what = "the original" if "torch" in sys.modules else "PyTorch and the original"
+        _logger.info(
+            "loading %s that explains model %s version %s; it answers meanwhile",
+            what,
+            manifest.model_name,
+            manifest.model_version,
+        )
         return load_original(
             path,
             manifest,
