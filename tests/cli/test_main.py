@@ -98,6 +98,18 @@ def test_a_missing_extra_is_one_sentence_with_the_command_to_run(module, words, 
     )
 
 
+@pytest.mark.parametrize("command", ["optimize", "inspect"])
+def test_a_model_that_is_not_there_is_told_before_anything_is_loaded(tmp_path, command):
+    ran = _run_without("torch", command, str(tmp_path / "net"))
+    assert ran.returncode == 1
+    assert ran.stderr == f"eyespot: error: no model 'net' in {tmp_path}; its models: none\n"
+
+
+def test_what_takes_long_is_said_before_it_begins():
+    ran = _run_without("torch", "models")
+    assert ran.stderr.startswith("eyespot: loading PyTorch\n")
+
+
 def test_the_server_itself_tells_that_its_runtime_is_missing(tmp_path):
     ran = _run_without("onnxruntime", "serve", str(tmp_path))
     assert ran.returncode == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from eyespot.cli.argument_types import at_least_one, model_name
 from eyespot.cli.errors import telling
 from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.progress import showing_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Add the file."""
-    from eyespot.exporter import ExportError, add_model
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.exporter import ExportError, add_model
 
-    with telling(ExportError):
-        result = add_model(
-            options.file,
-            repository=options.output,
-            name=options.name,
-            labels=options.labels,
-            max_batch_size=options.max_batch_size,
-            replace=options.replace,
-        )
+        with telling(ExportError):
+            result = add_model(
+                options.file,
+                repository=options.output,
+                name=options.name,
+                labels=options.labels,
+                max_batch_size=options.max_batch_size,
+                replace=options.replace,
+            )
     if options.json:
         print_json(result)
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eyespot.cli.errors import CommandError, telling
+from eyespot.cli.errors import CommandError
 from eyespot.v1.manifest import CONFIG_FILE
 
 
@@ -33,11 +33,9 @@ def _check_is_entry(path: Path, repository: Path, name: str) -> None:
     inside = sorted(folder.parent.name for folder in path.glob(f"[!.]*/{CONFIG_FILE}"))
     if inside:
         raise CommandError(f"{path} is a repository; name one of its models: {', '.join(inside)}")
-    from eyespot.exporter import ExportError
-    from eyespot.exporter.repository import list_models
-
-    with telling(ExportError):
-        there = list_models(repository)
+    if not repository.is_dir():
+        raise CommandError(f"{repository} is no model repository: there is no such folder")
+    there = sorted(each.name for each in repository.glob("[!.]*/"))
     if name not in there:
         known = ", ".join(there) or "none"
         raise CommandError(f"no model {name!r} in {repository}; its models: {known}")

@@ -65,7 +65,10 @@ def run(options: argparse.Namespace) -> int:
     if not options.measure and (options.output or options.layer or options.images):
         raise UsageError("--output, --layer and --images go with --measure")
     is_entry = is_path(options.network)
-    entry, table = _read_entry(options) if is_entry else (None, _read_zoo(options))
+    place = split_entry(options.network) if is_entry else None
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        entry, table = (None, _read_zoo(options)) if place is None else _read_entry(place, options)
     field, picture = _measure(options, is_entry) if options.measure else (None, None)
     if options.json:
         _print_json(entry, table, field, picture, only_maps=options.layers)
@@ -108,10 +111,12 @@ def _read_zoo(options: argparse.Namespace) -> LayerTable:
         return layer_table(trace_zoo_model(options.network, input_size=options.input_size))
 
 
-def _read_entry(options: argparse.Namespace) -> tuple[Entry, LayerTable | None]:
+def _read_entry(
+    place: tuple[Path, str, str | None], options: argparse.Namespace
+) -> tuple[Entry, LayerTable | None]:
     from eyespot.exporter import ExportError, entry_program, inspect_entry, layer_table
 
-    repository, name, version = split_entry(options.network)
+    repository, name, version = place
     with telling(ExportError):
         entry = inspect_entry(repository, name, version)
         if not entry.is_explainable:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.output import add_json_argument, print_json, print_table
+from eyespot.cli.progress import showing_progress
 
 if TYPE_CHECKING:
     from eyespot.zoo import ModelEntry
@@ -22,9 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the networks."""
-    from eyespot.zoo import list_models, model_entry
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.zoo import list_models, model_entry
 
-    entries = [model_entry(name) for name in list_models()]
+        entries = [model_entry(name) for name in list_models()]
     if options.json:
         print_json([_facts(entry) for entry in entries])
         return 0
