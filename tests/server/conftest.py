@@ -1,17 +1,20 @@
-"""A model repository to fill, and a server on port 0 in front of it."""
+"""A model repository to fill, a server on port 0 in front of it, and batchers under made-up time."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from tests.server.batching import Executor, FakeClock
+from tests.server.explaining import LinearBackend
 from tests.server.tiny import Client, Repository
 
 from eyespot.server.app import Server
 from eyespot.server.config import ServerConfig
+from eyespot.server.explainer import Explainer
 
 Serving = Callable[..., AbstractAsyncContextManager[tuple[Server, Client]]]
 
@@ -47,3 +50,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def executor() -> Executor:
+    return Executor()
+
+
+@pytest.fixture
+def backend() -> LinearBackend:
+    return LinearBackend()
+
+
+@pytest.fixture
+def explainer(backend: LinearBackend) -> Iterator[Explainer]:
+    explainer = Explainer("tiny", backend=backend, max_queue_size=2, max_batch_size=4)
+    yield explainer
+    backend.gate.set()
+    explainer.close()

@@ -1,7 +1,7 @@
 """The circuit breaker: when it opens, for how long, and how it closes."""
 
 import pytest
-from tests.server.test_batcher import FakeClock
+from tests.server.batching import FakeClock
 
 from eyespot.server.circuit_breaker import CircuitBreaker, CircuitState
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tests.server.test_batcher import FakeClock
-from tests.server.test_explainer import WEIGHT, LinearBackend, call
+from tests.server.batching import FakeClock
+from tests.server.explaining import WEIGHT, LinearBackend, call
 
 from eyespot.server.errors import CircuitOpenError, RepositoryError, ResourceExhaustedError
 from eyespot.server.explainer import ExplainCall, Explainer, SessionScorer, Targets

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.server.batching import start, turns
 from tests.server.test_app import Gate, _until
-from tests.server.test_batcher import Executor, FakeClock, start, turns
 from tests.server.test_queueing import finish_all, held
 from tests.server.tiny import BATCHING, affine, infer_request
 
@@ -16,16 +16,6 @@ from eyespot.server.errors import QueueFullError
 from eyespot.server.fairness import Turns
 from eyespot.server.queueing import QueuePolicy
 from eyespot.v1.services import InferenceStub
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def executor():
-    return Executor()
 
 
 async def test_the_modest_one_waits_for_one_request_of_the_greedy(executor, clock):

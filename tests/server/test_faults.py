@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import TensorProto, helper
-from tests.server.test_batcher import FakeClock
+from tests.server.batching import FakeClock
 from tests.server.test_metrics import scrape
 from tests.server.tiny import BATCHING, FLOAT, affine, graph, infer_request
 

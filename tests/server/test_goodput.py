@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.server.test_batcher import FakeClock, turns
+from tests.server.batching import FakeClock, turns
 
 from eyespot.server.batcher import Batcher
 from eyespot.server.errors import DeadlineExceededError, WaitTooLongError

@@ -8,7 +8,7 @@ way. The latencies are held against one row, which is what a call takes alone.
 import asyncio
 
 import numpy as np
-from tests.server.test_batcher import FakeClock, turns
+from tests.server.batching import FakeClock, turns
 
 from eyespot.server.batch_growth import BatchGrowth
 from eyespot.server.batcher import Batcher

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server import raw_http2
+from tests.server.batching import Executor, FakeClock, start, turns
 from tests.server.test_app import ROW, Gate, _until
-from tests.server.test_batcher import Executor, FakeClock, start, turns
 from tests.server.test_queueing import finish_all, held
 from tests.server.tiny import BATCHING, affine, infer_request
 
@@ -20,16 +20,6 @@ from eyespot.server.batch_growth import BatchGrowth
 from eyespot.server.errors import DeadlineExceededError, QueueFullError, WaitTooLongError
 from eyespot.server.wait_estimate import WaitEstimate
 from eyespot.v1.services import INFERENCE_SERVICE
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def executor():
-    return Executor()
 
 
 @pytest.fixture

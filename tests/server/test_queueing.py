@@ -3,21 +3,11 @@
 import asyncio
 
 import pytest
-from tests.server.test_batcher import Executor, FakeClock, make, start, turns
+from tests.server.batching import make, start, turns
 from tests.server.test_model import _load
 
 from eyespot.server.errors import DeadlineExceededError, QueueFullError, RepositoryError
 from eyespot.server.queueing import QueuePolicy
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def executor():
-    return Executor()
 
 
 async def held(executor, clock, **arguments):
