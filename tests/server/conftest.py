@@ -1,4 +1,4 @@
-"""A model repository to fill, a server on port 0 in front of it, and batchers under made-up time."""
+"""A repository to fill, a server on port 0 in front of it, and batchers under made-up time."""
 
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
