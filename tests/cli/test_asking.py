@@ -389,7 +389,10 @@ def test_status_says_how_many_are_in_which_state(
 def test_status_tells_that_explanations_are_still_to_come(run, address, servicer):
     servicer.looks_until_explained = 1
     first, _, colors, _ = run("status", "--server", address).out.splitlines()
-    assert first.startswith(f"fake 7 at {address} is still loading: ")
+    assert first == (
+        f"fake 7 at {address} is still loading: 2 model versions, "
+        "1 ready to answer but not yet to explain, 1 that cannot be served"
+    )
     assert colors.endswith("it answers; what explains it is being loaded")
 
 

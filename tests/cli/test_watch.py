@@ -125,7 +125,7 @@ def test_the_table_is_drawn_at_each_look():
         statistics(0, 0, 0),
         statistics(2000, 6000, 1000, sizes={6: 1000}, seconds=(0, 2000, 0, 0), waiting=3),
     )
-    first, second = text.split("here: 1 of 2 ready")[1:]
+    first, second = text.split("here: 1 of 2 model versions ready")[1:]
     assert [line.split() for line in first.splitlines()[2:4]] == [
         ["net", "1", *"·" * 12],
         ["torn", "1", "unavailable"],
@@ -149,7 +149,7 @@ def test_a_narrow_terminal_gets_what_matters_most():
 
 def test_a_server_that_is_gone_for_a_while_is_told_below_the_table():
     looks = statistics(0, 0, 0), GONE, statistics(8, 8, 8)
-    _, gone, back = watched(*looks).split("here: 1 of 2 ready")[1:]
+    _, gone, back = watched(*looks).split("here: 1 of 2 model versions ready")[1:]
     assert "no answer: connection refused" in gone
     assert "no answer" not in back
     assert "2.00" in back  # 8 requests in the 4 s since the last look that found anything

@@ -68,13 +68,19 @@ def _counts(models: Sequence[ModelStatus]) -> str:
     """How many model versions there are in which state."""
     if not models:
         return "the model repository is empty"
-    counts = Counter(_STATES.get(model.state, model.state.lower()) for model in models)
+    counts = Counter(_state_of(model) for model in models)
     if counts["ready"] == len(models) == 1:
         return "1 model version, which is ready"
     if counts["ready"] == len(models):
         return f"{len(models)} model versions, all of them ready"
     told = ", ".join(f"{counts[state]} {state}" for state in counts)
     return f"{counted(len(models), 'model version')}, {told}"
+
+
+def _state_of(model: ModelStatus) -> str:
+    if model.explainer_is_loading:
+        return "ready to answer but not yet to explain"
+    return _STATES.get(model.state, model.state.lower())
 
 
 def _print_table(reports: Sequence[Mapping[str, object]]) -> None:

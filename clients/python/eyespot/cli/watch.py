@@ -142,7 +142,7 @@ def draw(history: History, title: str, *, trouble: str = "", is_narrow: bool = F
     wanted = [model for model in models if model.state]  # the others nobody has asked for yet
     ready = sum(model.is_ready for model in wanted)
     table = Table(
-        title=f"{title}: {ready} of {len(wanted)} ready",
+        title=f"{title}: {ready} of {counted(len(wanted), 'model version')} ready",
         title_justify="left",
         title_style="bold",
         caption=Text(trouble, "red") if trouble else _caption(len(models) - len(wanted)),
