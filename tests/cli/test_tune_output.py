@@ -1,6 +1,5 @@
 """What a tuning prints and draws, of measurements that are made up."""
 
-import pytest
 from matplotlib.axes import Axes
 
 from eyespot.cli.tune_output import as_it_is, print_tuning
@@ -42,10 +41,12 @@ def test_what_is_there_may_be_the_best(capsys):
     assert "nothing that was tried is better" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("chosen", "found"), [(CHOSEN, TOGETHER), (LATE, TOGETHER), (None, ALONE)])
-def test_what_is_there_is_told_at_its_best_where_the_load_was_another(chosen, found):
-    measured = [ALONE, TOGETHER] if found is TOGETHER else [ALONE]
-    assert as_it_is([*measured, CHOSEN, LATE], chosen, 10) == found
+def test_what_is_there_is_told_at_its_best_where_the_load_was_another():
+    alone = Measurement(OTHER, 1, 950.0, 1.0, 1.5)
+    assert as_it_is([*MEASURED, alone], alone, 10) == ALONE  # slower than with company, but alike
+    assert as_it_is(MEASURED, LATE, 10) == TOGETHER
+    assert as_it_is(MEASURED, None, 10) == TOGETHER
+    assert as_it_is(MEASURED, None, 1) == ALONE  # too late, all of them
 
 
 def test_the_picture_marks_what_is_there_and_tells_the_clients(tmp_path, monkeypatch):
