@@ -463,21 +463,6 @@ async def test_an_idle_batcher_drains_at_once(executor, clock):
     await make(executor, clock).drain()
 
 
-async def test_execution_that_does_not_suspend_lets_the_event_loop_turn(clock):
-    seen = []
-
-    async def execute(items):
-        seen.append(list(items))
-        return items
-
-    batcher = make(execute, clock, max_batch_size=1)
-    calls = [start(batcher, item) for item in (1, 2)]
-    await asyncio.sleep(0)
-    asyncio.get_running_loop().call_soon(seen.append, "other work")
-    await asyncio.gather(*calls)
-    assert seen == [[1], "other work", [2]]
-
-
 async def test_execution_may_be_a_plain_future(clock):
     loop = asyncio.get_running_loop()
     batcher = make(lambda items: loop.run_in_executor(None, list, items), clock)
@@ -628,71 +613,3 @@ def check_batches(scene, max_batch_size):
         seen.update(batch)
     for order in first_runs.values():
         assert order == sorted(order)
-
-
-async def test_a_batch_gathers_for_a_moment_where_the_one_before_had_company(clock):
-    executor = Executor()
-    batcher = Batcher(executor, max_batch_size=4, max_queue_size=9, gathers=True, clock=clock)
-    first = [start(batcher, 1), start(batcher, 2)]
-    await turns()
-    assert executor.batches == [[1, 2]]  # who was alone before does not wait
-    executor.finish()
-    later = [start(batcher, 3)]
-    await turns()
-    later.append(start(batcher, 4))
-    await turns()
-    assert (len(executor.batches), clock.armed) == (1, 1)
-    clock.advance(0.0005)
-    await turns()
-    assert executor.batches[1:] == [[3, 4]]
-    executor.finish()
-    later.append(start(batcher, 5))
-    await turns()
-    clock.advance(0.0005)
-    await turns()
-    assert executor.batches[2:] == [[5]]  # in vain
-    executor.finish()
-    later.append(start(batcher, 6))
-    await turns()
-    assert executor.batches[3:] == [[6]]  # and so the next does not wait
-    executor.finish()
-    await asyncio.gather(*first, *later)
-
-
-async def test_a_gathering_batch_that_is_full_or_drained_waits_no_longer(clock):
-    executor = Executor()
-    batcher = Batcher(executor, max_batch_size=2, max_queue_size=9, gathers=True, clock=clock)
-    waiting = [start(batcher, item) for item in (1, 2, 3)]
-    await turns()
-    executor.finish()
-    await turns()
-    assert executor.batches == [[1, 2]]  # the third gathers
-    waiting.append(start(batcher, 4))
-    await turns()
-    assert executor.batches[1:] == [[3, 4]]
-    waiting.append(start(batcher, 5))
-    executor.finish()
-    await turns()
-    draining = asyncio.create_task(batcher.drain())
-    await turns()
-    assert executor.batches[2:] == [[5]]
-    executor.finish()
-    await asyncio.gather(*waiting, draining)
-
-
-async def test_a_delay_that_is_set_outweighs_gathering(clock):
-    executor = Executor()
-    batcher = Batcher(
-        executor, max_batch_size=4, max_queue_size=9, gathers=True,
-        max_queue_delay_microseconds=2000, clock=clock,
-    )  # fmt: skip
-    task = start(batcher, 1, rows=2)
-    await turns()
-    clock.advance(0.0015)
-    await turns()
-    assert executor.batches == []
-    other = start(batcher, 2, rows=2)  # full by rows, though not by requests
-    await turns()
-    assert executor.batches == [[1, 2]]
-    executor.finish()
-    await asyncio.gather(task, other)
