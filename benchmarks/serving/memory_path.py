@@ -29,7 +29,6 @@ backend: "onnxruntime"
 max_batch_size: 8
 input { name: "input" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }
 output { name: "logits" data_type: TYPE_FP32 dims: [ 1000 ] }
-dynamic_batching {}
 """
 
 

@@ -42,6 +42,8 @@ class Gate:
         run = model._session.run
         # The gate blocks a thread, so the model must not run on the event loop.
         monkeypatch.setattr(model, "_runs_on_event_loop", False)
+        monkeypatch.setattr(model._batcher, "_execute_now", None)
+        monkeypatch.setattr(model._batcher, "_gathering", None)
 
         def held(*arguments):
             self.entered.release()

@@ -136,21 +136,6 @@ async def test_an_idle_batcher_drains_at_once(executor, clock):
     await make(executor, clock).drain()
 
 
-async def test_execution_that_does_not_suspend_lets_the_event_loop_turn(clock):
-    seen = []
-
-    async def execute(items):
-        seen.append(list(items))
-        return items
-
-    batcher = make(execute, clock, max_batch_size=1)
-    calls = [start(batcher, item) for item in (1, 2)]
-    await asyncio.sleep(0)
-    asyncio.get_running_loop().call_soon(seen.append, "other work")
-    await asyncio.gather(*calls)
-    assert seen == [[1], "other work", [2]]
-
-
 async def test_execution_may_be_a_plain_future(clock):
     loop = asyncio.get_running_loop()
     batcher = make(lambda items: loop.run_in_executor(None, list, items), clock)

@@ -1,11 +1,8 @@
 """How long a batch waits for company: windows, preferred sizes, and gathering for a moment."""
 
-import asyncio
 
 import pytest
-from tests.server.batching import Executor, make, start, turns
-
-from eyespot.server.batcher import Batcher
+from tests.server.batching import make, start, turns
 
 
 async def test_the_window_opens_at_the_first_arrival(executor, clock):
@@ -95,71 +92,3 @@ async def test_the_delay_is_spent_on_waiting_for_a_preferred_size(executor, cloc
     await turns()
     assert executor.batches == [[1, 2, 3, 4], [5]]
     executor.finish()
-
-
-async def test_a_batch_gathers_for_a_moment_where_the_one_before_had_company(clock):
-    executor = Executor()
-    batcher = Batcher(executor, max_batch_size=4, max_queue_size=9, gathers=True, clock=clock)
-    first = [start(batcher, 1), start(batcher, 2)]
-    await turns()
-    assert executor.batches == [[1, 2]]  # who was alone before does not wait
-    executor.finish()
-    later = [start(batcher, 3)]
-    await turns()
-    later.append(start(batcher, 4))
-    await turns()
-    assert (len(executor.batches), clock.armed) == (1, 1)
-    clock.advance(0.0005)
-    await turns()
-    assert executor.batches[1:] == [[3, 4]]
-    executor.finish()
-    later.append(start(batcher, 5))
-    await turns()
-    clock.advance(0.0005)
-    await turns()
-    assert executor.batches[2:] == [[5]]  # in vain
-    executor.finish()
-    later.append(start(batcher, 6))
-    await turns()
-    assert executor.batches[3:] == [[6]]  # and so the next does not wait
-    executor.finish()
-    await asyncio.gather(*first, *later)
-
-
-async def test_a_gathering_batch_that_is_full_or_drained_waits_no_longer(clock):
-    executor = Executor()
-    batcher = Batcher(executor, max_batch_size=2, max_queue_size=9, gathers=True, clock=clock)
-    waiting = [start(batcher, item) for item in (1, 2, 3)]
-    await turns()
-    executor.finish()
-    await turns()
-    assert executor.batches == [[1, 2]]  # the third gathers
-    waiting.append(start(batcher, 4))
-    await turns()
-    assert executor.batches[1:] == [[3, 4]]
-    waiting.append(start(batcher, 5))
-    executor.finish()
-    await turns()
-    draining = asyncio.create_task(batcher.drain())
-    await turns()
-    assert executor.batches[2:] == [[5]]
-    executor.finish()
-    await asyncio.gather(*waiting, draining)
-
-
-async def test_a_delay_that_is_set_outweighs_gathering(clock):
-    executor = Executor()
-    batcher = Batcher(
-        executor, max_batch_size=4, max_queue_size=9, gathers=True,
-        max_queue_delay_microseconds=2000, clock=clock,
-    )  # fmt: skip
-    task = start(batcher, 1, rows=2)
-    await turns()
-    clock.advance(0.0015)
-    await turns()
-    assert executor.batches == []
-    other = start(batcher, 2, rows=2)  # full by rows, though not by requests
-    await turns()
-    assert executor.batches == [[1, 2]]
-    executor.finish()
-    await asyncio.gather(task, other)

@@ -14,7 +14,7 @@ from eyespot.server.app import Server
 from eyespot.server.callers import Caller, current_caller, enter
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
-from eyespot.server.gate import _FOR_THE_KNOWN, _OPEN, _RIGHTS, Gate
+from eyespot.server.gate import _OPEN, _RIGHTS, Gate
 from eyespot.server.rate_limit import RateLimit
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1.services import _DESCRIPTORS, EXPLAIN_SERVICE, INFERENCE_SERVICE, InferenceStub
@@ -243,8 +243,7 @@ async def test_a_stream_is_slowed_down_and_loses_nothing():
 
 
 def test_no_call_is_in_two_lists():
-    assert not _OPEN & _FOR_THE_KNOWN
-    assert not (_OPEN | _FOR_THE_KNOWN) & _RIGHTS.keys()
+    assert not _OPEN & _RIGHTS.keys()
 
 
 async def test_an_admin_port_in_use_ends_the_start_and_leaves_nothing_open(repository):

@@ -88,20 +88,21 @@ async def test_batches_are_answered_and_counted_alike_wherever_they_run(
     assert model.statistics.success.count == 1
 
 
-@pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 2), (False, 4)])
+@pytest.mark.parametrize(("on_event_loop", "batches"), [(True, 17), (False, 18)])
 async def test_small_models_gather_company(repository, monkeypatch, on_event_loop, batches):
     monkeypatch.setattr(version_loading, "_EVENT_LOOP_SECONDS", 60 if on_event_loop else 0)
-    monkeypatch.setattr(batcher_module, "_GATHERING_SECONDS", 60.0)
+    monkeypatch.setattr(batcher_module, "WINDOW_SECONDS", 60.0)
     repository.add("net", config=BATCHING.format(rows=2, options=""))
     model = Model(*_load(repository))
     call = InferCall({"x": np.float32([[1, 2, 3, 4]])}, rows=1)
     try:
-        await asyncio.gather(model.infer(call), model.infer(call))
-        third = asyncio.create_task(model.infer(call))
+        for _ in range(16):
+            await model.infer(call)
+        waiting = asyncio.create_task(model.infer(call))
         await asyncio.sleep(0)
         if not on_event_loop:
-            await third  # on a thread it runs; on the loop it waits for the next one
-        await asyncio.gather(third, model.infer(call))
+            await waiting  # on a thread it runs; on the loop it looks for company now
+        await asyncio.gather(waiting, model.infer(call))
         assert model.statistics.execution_count == batches
     finally:
         model.close()
@@ -148,7 +149,7 @@ def test_there_is_one_label_for_each_class_of_any_task(repository, shape, is_rig
         ("", 0, {1: 15, 3: 3}),  # one row, then up to three, which wins nothing
         ("preferred_batch_size: 8", 0, {8: 3}),
         ("max_queue_delay_microseconds: 1", 0, {8: 3}),
-        ("", 60, {8: 3}),
+        ("", 60, {1: 16, 8: 1}),  # the 17th looks for company
     ],
     ids=["as it pays", "preferred", "delay", "event loop"],
 )

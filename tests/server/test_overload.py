@@ -155,7 +155,7 @@ def test_the_rows_that_wait_are_counted_by_caller_and_priority(arrivals):
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        assert not batcher._queue._rows
+        assert not batcher._queue._waiting
 
     asyncio.run(check())
 

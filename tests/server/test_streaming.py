@@ -35,15 +35,22 @@ async def one_by_one(*requests):
         yield request
 
 
-async def gather(stream, answered):
-    async for response in stream:
+def answering(requests, answers, answered, *, most_in_flight=9, end=None):
+    """Answer in order, and note what is written."""
+
+    async def write(response):
+        await asyncio.sleep(0)
         answered.append(response)
+
+    end = end or asyncio.Event()
+    return asyncio.ensure_future(
+        answer_in_order(requests, answers, write, most_in_flight=most_in_flight, end=end)
+    )
 
 
 async def test_answers_keep_the_order_of_the_requests_and_run_side_by_side():
     answers, answered = Answers(), []
-    stream = answer_in_order(one_by_one(1, 2, 3), answers, most_in_flight=9, end=asyncio.Event())
-    task = asyncio.ensure_future(gather(stream, answered))
+    task = answering(one_by_one(1, 2, 3), answers, answered)
     await turns()
     assert list(answers.waiting) == [1, 2, 3]
     answers.give(3)
@@ -57,8 +64,7 @@ async def test_answers_keep_the_order_of_the_requests_and_run_side_by_side():
 
 async def test_no_more_is_read_than_may_be_in_flight():
     answers, answered = Answers(), []
-    stream = answer_in_order(one_by_one(1, 2, 3), answers, most_in_flight=2, end=asyncio.Event())
-    task = asyncio.ensure_future(gather(stream, answered))
+    task = answering(one_by_one(1, 2, 3), answers, answered, most_in_flight=2)
     await turns()
     assert list(answers.waiting) == [1, 2]
     answers.give(1)
@@ -78,9 +84,7 @@ async def test_the_end_stops_reading_and_loses_nothing_that_was_read():
         yield 2
         await asyncio.get_running_loop().create_future()
 
-    task = asyncio.ensure_future(
-        gather(answer_in_order(endless(), answers, most_in_flight=2, end=end), answered)
-    )
+    task = answering(endless(), answers, answered, most_in_flight=2, end=end)
     await turns()
     end.set()
     await turns()
@@ -93,8 +97,7 @@ async def test_the_end_stops_reading_and_loses_nothing_that_was_read():
 
 async def test_who_goes_takes_its_requests_along():
     answers = Answers()
-    stream = answer_in_order(one_by_one(1, 2), answers, most_in_flight=9, end=asyncio.Event())
-    task = asyncio.ensure_future(gather(stream, []))
+    task = answering(one_by_one(1, 2), answers, [])
     await turns()
     task.cancel()
     await turns()
@@ -106,15 +109,25 @@ async def test_a_stream_that_breaks_is_an_error():
         yield 1
         raise OSError("gone")
 
+    answers = Answers()
+    with pytest.raises(OSError, match="gone"):
+        await answering(broken(), answers, [])
+    assert answers.waiting[1].cancelled()
+
+
+async def test_an_answer_that_cannot_be_written_ends_the_stream():
+    async def endless():
+        yield 1
+        await asyncio.get_running_loop().create_future()
+
     async def answer(request):
         return request
 
-    answered = []
+    async def write(response):
+        raise OSError("gone")
+
     with pytest.raises(OSError, match="gone"):
-        await gather(
-            answer_in_order(broken(), answer, most_in_flight=9, end=asyncio.Event()), answered
-        )
-    assert answered == [1]
+        await answer_in_order(endless(), answer, write, most_in_flight=9, end=asyncio.Event())
 
 
 def request_of(number, model_name="net", width=4):

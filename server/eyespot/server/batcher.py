@@ -11,13 +11,14 @@ refused, or dropped before it runs (wait_estimate.py), where a batcher is given 
 
 Joining needs no delay on a busy server: handlers that are ready in the same turn
 of the event loop submit first, and the batch is formed in the next turn. Where
-batches run on the event loop itself, though, nothing piles up meanwhile: there a
-batch that follows one with company waits for its own for a moment (`gathers`).
+batches run on the event loop itself (`execute_now`), though, nothing piles up meanwhile:
+there a batch waits for company where there was some before (gathering.py), and a request
+that need not wait is answered before `submit` returns, without another turn.
 """
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from eyespot.server.batch_growth import BatchGrowth
@@ -29,11 +30,9 @@ from eyespot.server.errors import (
     UnavailableError,
     WaitTooLongError,
 )
+from eyespot.server.gathering import WINDOW_SECONDS, Gathering
 from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired, too_late
 from eyespot.server.wait_estimate import WaitEstimate
-
-# How long requests gather that are on their way through gRPC, which hands over one at a time.
-_GATHERING_SECONDS = 0.0005
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -66,12 +65,18 @@ class Outcome(NamedTuple, Generic[ResultT]):
     batch_requests: int
 
 
+async def _as_it_is(error: Exception) -> Exception:
+    return error
+
+
 class Batcher(Generic[ItemT, ResultT]):
     """Queues requests, and runs them in batches on a number of instances.
 
     Args:
-        execute: runs one batch; its results must number its items. It may finish
-            without suspending: then no other task is involved.
+        execute: runs one batch; its results must number its items.
+        execute_now: does so at once, for a batch that is so little work that the event loop may
+            wait for it; where it raises, `judge` and then `execute` have the next word.
+        judge: says what the callers are told of an error of `execute_now`.
         max_batch_size: most rows of a batch; 0 means that requests never join.
         max_queue_delay_microseconds: how long the first arrival may wait for
             company while an instance is free.
@@ -84,9 +89,8 @@ class Batcher(Generic[ItemT, ResultT]):
         default_priority_level: of requests that name none, or one that there is not.
         preserve_ordering: answers are given in the order in which requests came, whatever
             ran first.
-        gathers: whether a batch waits half a millisecond for company where the one before it
-            had any, so that who calls alone never waits; without effect beside a delay or
-            preferred sizes.
+        gathering: tells how many requests a batch waits for, for a moment; without effect
+            beside a delay or preferred sizes.
         instances: batches in flight at once.
         growth: tells up to how many rows batches pay; max_batch_size always, unless given.
         estimate: tells how long a request will wait; unless given, none is refused for that.
@@ -99,6 +103,8 @@ class Batcher(Generic[ItemT, ResultT]):
         self,
         execute: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT]]],
         *,
+        execute_now: Callable[[Sequence[ItemT]], Sequence[ResultT]] | None = None,
+        judge: Callable[[Exception], Awaitable[Exception]] = _as_it_is,
         max_batch_size: int,
         max_queue_delay_microseconds: int = 0,
         preferred_batch_size: Sequence[int] = (),
@@ -108,7 +114,7 @@ class Batcher(Generic[ItemT, ResultT]):
         priority_levels: int = 0,
         default_priority_level: int = 0,
         preserve_ordering: bool = False,
-        gathers: bool = False,
+        gathering: Gathering | None = None,
         instances: int = 1,
         growth: BatchGrowth | None = None,
         estimate: WaitEstimate | None = None,
@@ -119,6 +125,8 @@ class Batcher(Generic[ItemT, ResultT]):
         if max_queue_size < 1 or instances < 1:
             raise ValueError("max_queue_size and instances are 1 or more")
         self._execute = execute
+        self._execute_now = execute_now
+        self._judge = judge
         self._max_batch_size = max_batch_size
         self._delay = max_queue_delay_microseconds / 1e6
         self._preferred = frozenset(preferred_batch_size)
@@ -128,12 +136,14 @@ class Batcher(Generic[ItemT, ResultT]):
         self._priority_levels = priority_levels
         self._default_priority_level = default_priority_level
         self._turns = _Turns() if preserve_ordering else None
-        self._gathers = gathers and not (preferred_batch_size or max_queue_delay_microseconds)
-        self._had_company = False
+        is_told = preferred_batch_size or max_queue_delay_microseconds
+        self._gathering = None if is_told else gathering
+        self._has_waited = False  # for company, until its window was over
         self._instances = instances
         self._growth = growth
         self._estimate = estimate
         self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None  # known from the first submit on
         self._queue: RequestQueue[ItemT, Outcome[ResultT]] = RequestQueue()
         self._tickets = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,10 +186,11 @@ class Batcher(Generic[ItemT, ResultT]):
             WaitTooLongError: so many wait that the answer would come after the deadline.
             DeadlineExceededError: the deadline or the timeout passed before the item could run.
         """
-        loop = asyncio.get_running_loop()
-        clock = self._clock
-        if clock is None:
-            clock = self._clock = loop
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._clock = self._clock or self._loop
+        clock, loop = self._clock, self._loop
+        assert clock is not None
         now = clock.time()
         priority = self._priority(priority)
         policy = self._policies.get(priority, self._default_policy)
@@ -188,7 +199,7 @@ class Batcher(Generic[ItemT, ResultT]):
             item,
             rows,
             key,
-            priority,
+            (priority, False),
             deadline,
             None if wait is None else now + wait,
             policy.delays,
@@ -198,8 +209,12 @@ class Batcher(Generic[ItemT, ResultT]):
             caller,
         )
         self._admit(entry, policy)
-        self._queue.add(entry)
-        self._wake()
+        if self._is_due_alone():
+            self._note_company([entry])
+            self._run_now([entry])
+        else:
+            self._queue.add(entry)
+            self._wake()
         if self._turns is None:
             return await self._outcome(entry)
         return await self._turns.keep(self._outcome(entry))
@@ -297,19 +312,47 @@ class Batcher(Generic[ItemT, ResultT]):
         self._settle()
 
     def _wake(self) -> None:
-        """Start an instance in the next turn of the event loop, if one is free."""
+        """Start an instance, if one is free."""
         if self._is_starting or not self._queue or len(self._tasks) >= self._instances:
             return
-        if self._is_gathering and len(self._queue) < self._max_batch_size:
-            return  # the timer wakes; to look at each arrival would cost what gathering saves
+        if self._waits_for_company():
+            return
         self._is_starting = True
-        task = asyncio.get_running_loop().create_task(self._serve())
+        if self._execute_now is None:
+            self._start(self._serve())
+        elif self._gathering is None:
+            asyncio.get_running_loop().call_soon(self._serve_now)
+        else:
+            self._serve_now()
+
+    def _serve_now(self) -> None:
+        self._is_starting = False
+        batch = self._take()
+        if batch:
+            self._run_now(batch)
+
+    def _start(self, instance: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(instance)
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
-    @property
-    def _is_gathering(self) -> bool:
-        return self._gathers and self._timer is not None and not self._is_draining
+    def _is_due_alone(self) -> bool:
+        """Whether a request that has just come need not wait, nor stand in the queue for it."""
+        if self._gathering is None or self._queue or self._tasks:
+            return False
+        return self._gathering.is_enough(1)
+
+    def _waits_for_company(self) -> bool:
+        """Whether more are expected than wait; sees to it that nobody waits for them for long."""
+        if self._gathering is None or self._has_waited or self._is_draining:
+            return False
+        is_full = self._queue.rows >= self._max_batch_size
+        if is_full or self._gathering.is_enough(len(self._queue)):
+            return False
+        if self._timer is None:
+            assert self._clock is not None  # set by the first submit
+            self._timer = self._clock.call_later(WINDOW_SECONDS, self._end_window)
+        return True
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         if task in self._tasks:  # cancelled before its first step
@@ -330,13 +373,45 @@ class Batcher(Generic[ItemT, ResultT]):
         try:
             while batch := self._take():
                 self._wake()  # more may be due than one instance takes
-                has_suspended = await self._run(batch)
-                if not has_suspended and self._queue:
-                    await asyncio.sleep(0)  # a batch on the event loop must not starve the rest
+                await self._run(batch)
         finally:
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks.remove(task)  # here and not a turn later: an arrival may need the place
+            self._leave()
+
+    def _run_now(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
+        """Execute a batch on the event loop, and answer its entries."""
+        assert self._clock is not None
+        assert self._execute_now is not None
+        start = self._clock.time()
+        try:
+            results = self._execute_now([entry.item for entry in batch])
+        except Exception as error:
+            self._start(self._serve_failed(batch, error))
+            return
+        except BaseException:
+            _stop(batch)
+            raise
+        self._answer(batch, results, start)
+        if self._queue:  # the next one in another turn: the event loop has other work too
+            asyncio.get_running_loop().call_soon(self._wake)
+        self._settle()
+
+    async def _serve_failed(
+        self, batch: list[Entry[ItemT, Outcome[ResultT]]], error: Exception
+    ) -> None:
+        """Be an instance that has failed on a batch."""
+        try:
+            await self._take_apart(batch, await self._judge(error))
+        except BaseException:
+            _stop(batch)
+            raise
+        finally:
+            self._leave()
+            self._wake()
+
+    def _leave(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.remove(task)  # here and not a turn later: an arrival may need the place
 
     def _take(self) -> list[Entry[ItemT, Outcome[ResultT]]]:
         """The next batch that is due; without one, wake up when the first window ends."""
@@ -349,6 +424,7 @@ class Batcher(Generic[ItemT, ResultT]):
         for key in self._queue.keys():  # noqa: SIM118 - it is no mapping
             batch, window_end = self._form(key, now)
             if batch and window_end <= now:
+                self._note_company(batch)
                 return batch
             if batch:
                 self._queue.put_back(batch)
@@ -357,8 +433,14 @@ class Batcher(Generic[ItemT, ResultT]):
             self._timer = self._clock.call_later(min(window_ends) - now, self._end_window)
         return []
 
+    def _note_company(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
+        if self._gathering is not None:
+            self._gathering.note(len(batch), has_waited=self._has_waited)
+            self._has_waited = False
+
     def _end_window(self) -> None:
         self._timer = None
+        self._has_waited = True
         self._wake()
 
     def _form(
@@ -386,8 +468,7 @@ class Batcher(Generic[ItemT, ResultT]):
             return batch[:preferred], now
         if is_full or self._is_draining or not batch:
             return batch, now
-        delay = _GATHERING_SECONDS if self._gathers and self._had_company else self._delay
-        return batch, min(entry.arrival for entry in batch) + delay
+        return batch, min(entry.arrival for entry in batch) + self._delay
 
     def _most_rows(self, key: Hashable) -> int:
         if self._growth is None or not self._max_batch_size:
@@ -406,42 +487,40 @@ class Batcher(Generic[ItemT, ResultT]):
 
     async def _run(
         self, batch: list[Entry[ItemT, Outcome[ResultT]]], *, is_retry: bool = False
-    ) -> bool:
-        """Execute a batch and answer its entries; say whether execution suspended."""
+    ) -> None:
+        """Execute a batch and answer its entries."""
         assert self._clock is not None
         start = self._clock.time()
-        self._had_company = len(batch) > 1
-        watch: _Watch[Sequence[ResultT]] | None = None
         try:
-            watch = _Watch(self._execute([entry.item for entry in batch]))
-            results = await watch
+            results = await self._execute([entry.item for entry in batch])
         except Exception as error:
-            is_worth_another_try = len(batch) > 1 or isinstance(error, FaultError)
-            if is_retry or not is_worth_another_try:
+            if is_retry:
                 batch[0].fail(error)
             else:
-                await self._run_apart(batch)
+                await self._take_apart(batch, error)
         except BaseException:
-            for entry in batch:
-                entry.fail(UnavailableError("the batch was stopped before it had a result"))
+            _stop(batch)
             raise
         else:
             self._answer(batch, results, start)
-        return watch is not None and watch.has_suspended
 
-    async def _run_apart(self, batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
+    async def _take_apart(
+        self, batch: list[Entry[ItemT, Outcome[ResultT]]], error: Exception
+    ) -> None:
         """Try each request of a failed batch once more, so that a bad one fails alone.
 
         A lone request gets its second try where the fault was that of what ran it.
         """
+        if len(batch) == 1 and not isinstance(error, FaultError):
+            batch[0].fail(error)
+            return
         assert self._clock is not None
         for index, entry in enumerate(batch):
             try:
                 if entry.is_live(self._clock.time()):
                     await self._run([entry], is_retry=True)
             except BaseException:
-                for later in batch[index:]:
-                    later.fail(UnavailableError("the batch was stopped before it had a result"))
+                _stop(batch[index:])
                 raise
 
     def _answer(
@@ -490,27 +569,6 @@ class _Turns:
                 turn.set_result(None)
 
 
-class _Watch(Generic[ResultT]):
-    """Awaits something and remembers whether that suspended."""
-
-    __slots__ = ("_awaitable", "has_suspended")
-
-    def __init__(self, awaitable: Awaitable[ResultT]) -> None:
-        self._awaitable = awaitable
-        self.has_suspended = False
-
-    def __await__(self) -> Generator[Any, Any, ResultT]:
-        steps = self._awaitable.__await__()
-        try:
-            pending = next(steps)
-            self.has_suspended = True
-            while True:
-                try:
-                    value = yield pending
-                except BaseException as error:
-                    pending = steps.throw(error)
-                else:
-                    pending = steps.send(value)
-        except StopIteration as done:
-            result: ResultT = done.value
-            return result
+def _stop(batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
+    for entry in batch:
+        entry.fail(UnavailableError("the batch was stopped before it had a result"))

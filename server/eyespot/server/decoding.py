@@ -94,13 +94,7 @@ class Signature:
             raise self._wrong_count(tensors)
         parts = [self._read_part(p) if (p := tensor.parameters) else None for tensor in tensors]
         if raws:
-            self._refuse_contents(tensors)
-            in_message = parts.count(None)
-            if len(raws) != in_message:
-                raise InvalidArgumentError(
-                    f"expected {in_message} raw_input_contents, one for each input that is not in "
-                    f"shared memory, but got {len(raws)} for model '{self.model_name}'"
-                )
+            self._check_raws(len(raws), tensors, parts)
         remaining = iter(raws)
         arrays: dict[str, Array] = {}
         rows = 1
@@ -108,16 +102,9 @@ class Signature:
             name = tensor.name
             raw = next(remaining, None) if part is None else self.shared_memory.read(part)
             array = self._read_input(name, tensor, raw)
-            if name in arrays:
-                raise InvalidArgumentError(
-                    f"input '{name}' appears twice in the request for model '{self.model_name}'"
-                )
+            if arrays:
+                self._check_beside(arrays, name, array, rows)
             if self._first:
-                if arrays and array.shape[0] != rows:
-                    raise InvalidArgumentError(
-                        f"input '{name}' for model '{self.model_name}' has {array.shape[0]} rows, "
-                        f"those before it have {rows}; expected the same in all"
-                    )
                 rows = array.shape[0]
             arrays[name] = array
         return DecodedInputs(arrays, rows, self._key(arrays), timeout, priority)
@@ -251,13 +238,34 @@ class Signature:
                 f"{spec.symbols - 1}, found {least if least < 0 else most}"
             )
 
-    def _refuse_contents(self, tensors: Sequence[Any]) -> None:
+    def _check_beside(self, arrays: dict[str, Array], name: str, array: Array, rows: int) -> None:
+        """Make sure that an input fits those before it."""
+        if name in arrays:
+            raise InvalidArgumentError(
+                f"input '{name}' appears twice in the request for model '{self.model_name}'"
+            )
+        if self._first and array.shape[0] != rows:
+            raise InvalidArgumentError(
+                f"input '{name}' for model '{self.model_name}' has {array.shape[0]} rows, "
+                f"those before it have {rows}; expected the same in all"
+            )
+
+    def _check_raws(
+        self, found: int, tensors: Sequence[Any], parts: Sequence[RegionPart | None]
+    ) -> None:
+        """Make sure that raw contents are those of the inputs that are not elsewhere."""
         for tensor in tensors:
             if tensor.HasField("contents"):
                 raise InvalidArgumentError(
                     "contents field must not be specified when using raw_input_contents for "
                     f"'{tensor.name}' for model '{self.model_name}'"
                 )
+        in_message = parts.count(None)
+        if found != in_message:
+            raise InvalidArgumentError(
+                f"expected {in_message} raw_input_contents, one for each input that is not in "
+                f"shared memory, but got {found} for model '{self.model_name}'"
+            )
 
     def _wrong_count(self, tensors: Sequence[Any]) -> InvalidArgumentError:
         found = [tensor.name for tensor in tensors]

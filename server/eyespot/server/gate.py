@@ -22,29 +22,25 @@ from eyespot.v1.services import EXPLAIN_SERVICE, INFERENCE_SERVICE
 
 # Answered to anybody, as grpc.health.v1 is: a balancer has no token.
 _OPEN = frozenset({f"/{INFERENCE_SERVICE}/{name}" for name in ("ServerLive", "ServerReady")})
-# For everyone with a token, whatever it is good for.
-_FOR_THE_KNOWN = frozenset(
-    {
-        f"/{EXPLAIN_SERVICE}/ListMethods",
-        *(
-            f"/{INFERENCE_SERVICE}/{name}"
-            for name in (
-                "ServerMetadata",
-                "ModelReady",
-                "ModelMetadata",
-                "ModelConfig",
-                "ModelStatistics",
-                "RepositoryIndex",
-            )
-        ),
-    }
-)
-# What is in none of these is an admin call, so that a new one is not open by oversight.
-_RIGHTS = {
+# What is in neither of these is an admin call, so that a new one is not open by oversight. None is
+# for everyone with a token, whatever it is good for.
+_RIGHTS: dict[str, Right | None] = {
     f"/{INFERENCE_SERVICE}/ModelInfer": Right.INFER,
     f"/{INFERENCE_SERVICE}/ModelStreamInfer": Right.INFER,
     f"/{EXPLAIN_SERVICE}/Explain": Right.EXPLAIN,
     f"/{EXPLAIN_SERVICE}/ExplainStream": Right.EXPLAIN,
+    f"/{EXPLAIN_SERVICE}/ListMethods": None,
+    **{
+        f"/{INFERENCE_SERVICE}/{name}": None
+        for name in (
+            "ServerMetadata",
+            "ModelReady",
+            "ModelMetadata",
+            "ModelConfig",
+            "ModelStatistics",
+            "RepositoryIndex",
+        )
+    },
 }
 _SCHEME = "bearer "
 # Callers by where they connect from, port included; beyond so many, some are made anew.
@@ -91,8 +87,7 @@ class Gate:
             UnauthenticatedError: a token is needed, and there is none or an unknown one.
             PermissionDeniedError: the caller may not make this call, or not at this port.
         """
-        is_for_the_known = call.method in _FOR_THE_KNOWN
-        right = None if is_for_the_known else _RIGHTS.get(call.method, Right.ADMIN)
+        right = _RIGHTS.get(call.method, Right.ADMIN)
         caller = self._anyone
         if self._tokens is not None:
             caller = self._tokens.caller(_token(call.invocation_metadata))
@@ -178,7 +173,7 @@ class GuardedService(grpc.GenericRpcHandler):
                 self._streaming(handler.unary_stream), *codecs
             )
         return grpc.stream_stream_rpc_method_handler(
-            self._streaming(handler.stream_stream, is_slowed=True), *codecs
+            self._conversing(handler.stream_stream), *codecs
         )
 
     def _answering(self, behaviour: Behaviour) -> Behaviour:
@@ -194,21 +189,27 @@ class GuardedService(grpc.GenericRpcHandler):
 
         return answer
 
-    def _streaming(self, behaviour: Behaviour, *, is_slowed: bool = False) -> Behaviour:
+    def _streaming(self, behaviour: Behaviour) -> Behaviour:
         gate = self._gate
 
-        async def answer(requests: Any, context: Any) -> AsyncIterator[Any]:
+        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
             gate.recognise(context)
-            if is_slowed:
-                requests = gate.slowed(requests)
-            else:
-                try:
-                    gate.spend()
-                except RequestError as error:
-                    await abort(context, error)
-            async with contextlib.aclosing(behaviour(requests, context)) as responses:
+            try:
+                gate.spend()
+            except RequestError as error:
+                await abort(context, error)
+            async with contextlib.aclosing(behaviour(request, context)) as responses:
                 async for response in responses:
                     yield response
+
+        return answer
+
+    def _conversing(self, behaviour: Behaviour) -> Behaviour:
+        gate = self._gate
+
+        async def answer(requests: Any, context: Any) -> None:
+            gate.recognise(context)
+            await behaviour(gate.slowed(requests), context)
 
         return answer
 

@@ -26,6 +26,7 @@ from eyespot.server.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from eyespot.server.gathering import Gathering
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.model_config import DynamicBatching
 from eyespot.server.statistics import BatchTimes, Statistics
@@ -108,6 +109,8 @@ class Model:
         self._growth = self._batch_growth(batching) if joins else None
         self._batcher: Batcher[InferCall, dict[str, Array]] = Batcher(
             self._execute,
+            execute_now=self._execute_now if self._runs_on_event_loop else None,
+            judge=self._judge,
             max_batch_size=loaded.config.max_batch_size if joins else 0,
             max_queue_delay_microseconds=batching.max_queue_delay_microseconds,
             preferred_batch_size=batching.preferred_batch_size,
@@ -117,7 +120,7 @@ class Model:
             priority_levels=batching.priority_levels,
             default_priority_level=batching.default_priority_level,
             preserve_ordering=batching.preserve_ordering,
-            gathers=self._runs_on_event_loop,
+            gathering=Gathering() if self._runs_on_event_loop else None,
             instances=instances,
             growth=self._growth,
             estimate=WaitEstimate(instances),
@@ -230,36 +233,55 @@ class Model:
         return BatchGrowth(self.config.max_batch_size)
 
     async def _execute(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
-        self._guard.check()  # what waited while the circuit opened
         rebuilds = self._guard.rebuilds
         try:
             if self._runs_on_event_loop:
-                results, times, busy_seconds = self._run(batch)
-            else:
-                results, times, busy_seconds = await self._workers.run(self._run, batch)
+                return self._execute_now(batch)
+            self._guard.check()  # what waited while the circuit opened
+            return self._note(batch, await self._workers.run(self._run, batch))
         except Exception as error:
             told = await self._guard.judge(error, rebuilds=rebuilds)
             if told is error:
                 raise
             raise told from error
+
+    def _execute_now(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
+        self._guard.check()
+        return self._note(batch, self._run(batch))
+
+    async def _judge(self, error: Exception) -> Exception:
+        """What callers are told of an error of a batch that has just run on the event loop."""
+        return await self._guard.judge(error, rebuilds=self._guard.rebuilds)
+
+    def _note(self, batch: Sequence[InferCall], ran: "_Ran") -> list[dict[str, Array]]:
         rows = sum(call.rows for call in batch)
         if self._growth is not None:
-            self._growth.note(batch[0].key, rows, busy_seconds)
-        self.statistics.record_batch(times, rows=rows, requests=len(batch))
-        return results
+            self._growth.note(batch[0].key, rows, ran.busy_seconds)
+        self.statistics.record_batch(ran.times, rows=rows, requests=len(batch))
+        return ran.results
 
-    def _run(self, batch: Sequence[InferCall]) -> tuple[list[dict[str, Array]], BatchTimes, float]:
+    def _run(self, batch: Sequence[InferCall]) -> "_Ran":
         start = time.perf_counter_ns()
         inputs = concatenate([call.inputs for call in batch]) if len(batch) > 1 else batch[0].inputs
-        begin, busy = time.perf_counter_ns(), self._session.busy_seconds()
+        # To ask for the processor time of a thread costs as much as small models take.
+        busy_seconds = None if self._growth is None else self._session.busy_seconds
+        begin, busy = time.perf_counter_ns(), busy_seconds() if busy_seconds else 0.0
         outputs = self._session.run(inputs)
-        end, busy = time.perf_counter_ns(), self._session.busy_seconds() - busy
+        end, busy = time.perf_counter_ns(), busy_seconds() - busy if busy_seconds else 0.0
         if self.config.max_batch_size:
             results = split(outputs, [call.rows for call in batch])
         else:
             results = [outputs]
         times = BatchTimes(begin - start, end - begin, time.perf_counter_ns() - end)
-        return results, times, busy
+        return _Ran(results, times, busy)
+
+
+class _Ran(NamedTuple):
+    """A batch that has run: what each request gets, and what it took."""
+
+    results: list[dict[str, Array]]
+    times: BatchTimes
+    busy_seconds: float
 
 
 def _failure_reason(error: BaseException) -> str:

@@ -58,7 +58,7 @@ class Entry(Generic[ItemT, OutcomeT]):
     item: ItemT
     rows: int
     key: Hashable
-    priority: int
+    rank: Rank
     deadline: float | None
     queue_end: float | None
     delays: bool
@@ -67,16 +67,11 @@ class Entry(Generic[ItemT, OutcomeT]):
     future: "asyncio.Future[OutcomeT]"
     caller: str = ""
     turn: int = 0
-    is_delayed: bool = False
 
     @property
-    def rank(self) -> Rank:
-        """Its place among those that wait."""
-        return self.priority, self.is_delayed
-
-    def __lt__(self, other: "Entry[ItemT, OutcomeT]") -> bool:
-        """Whether it comes before another one of its rank."""
-        return (self.turn, self.ticket) < (other.turn, other.ticket)
+    def priority(self) -> int:
+        """The smaller, the more urgent."""
+        return self.rank[0]
 
     def is_live(self, now: float) -> bool:
         """Whether anyone still wants the answer; the expired are told so."""
@@ -92,7 +87,11 @@ class Entry(Generic[ItemT, OutcomeT]):
 
     def must_step_back(self, now: float) -> bool:
         """Whether its time is over, and it has to let the others pass."""
-        return self.queue_end is not None and self.queue_end <= now and not self.is_delayed
+        return self.queue_end is not None and self.queue_end <= now and not self.rank[1]
+
+    def step_back(self) -> None:
+        """Let the others of its priority pass."""
+        self.rank = self.rank[0], True
 
     def fail(self, error: BaseException) -> None:
         """Tell the submitter, unless it is answered or gone."""
@@ -100,37 +99,43 @@ class Entry(Generic[ItemT, OutcomeT]):
             self.future.set_exception(error)
 
 
+# By turn and ticket: no two tickets are equal, so entries are never compared.
+_Place = tuple[int, int, Entry[ItemT, OutcomeT]]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What one caller has waiting at one priority."""
+
+    requests: int = 0
+    rows: int = 0
+
+
 class RequestQueue(Generic[ItemT, OutcomeT]):
     """Those that wait, apart by key: only equal keys share a batch."""
 
     def __init__(self) -> None:
         # The innermost lists are heaps.
-        self._lanes: dict[Hashable, dict[Rank, list[Entry[ItemT, OutcomeT]]]] = {}
-        self._by_priority: Counter[int] = Counter()
-        self._by_caller: Counter[str] = Counter()
-        self._rows: Counter[tuple[int, str]] = Counter()  # by priority and caller
+        self._lanes: dict[Hashable, dict[Rank, list[_Place[ItemT, OutcomeT]]]] = {}
+        self._waiting: dict[tuple[int, str], _Waiting] = {}  # by priority and caller
         self._turns = Turns()
         self._count = 0
+        self.rows = 0  # of all that wait
 
     def __len__(self) -> int:
         return self._count
 
     def count_of(self, priority: int) -> int:
         """How many of one priority wait."""
-        return self._by_priority[priority]
-
-    @property
-    def rows(self) -> int:
-        """Rows of all that wait."""
-        return self._rows.total()
+        return sum(w.requests for (own, _), w in self._waiting.items() if own == priority)
 
     def rows_ahead(self, priority: int, caller: str) -> int:
         """About how many rows that wait would run before a request that came now."""
         # Of another caller, what begins before this one's turn, and the request that is next.
         lead = self._turns.lead(caller) + 1
         return sum(
-            rows if own < priority or who == caller else min(rows, lead)
-            for (own, who), rows in self._rows.items()
+            waiting.rows if own < priority or who == caller else min(waiting.rows, lead)
+            for (own, who), waiting in self._waiting.items()
             if own <= priority
         )
 
@@ -142,15 +147,16 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
     def put_back(self, entries: list[Entry[ItemT, OutcomeT]]) -> None:
         """Put requests that were taken back to where they were."""
         for entry in entries:
-            heapq.heappush(self._queue_of(entry), entry)
+            heapq.heappush(self._queue_of(entry), (entry.turn, entry.ticket, entry))
             self._note(entry, 1)
 
     def greediest(self, caller: str) -> Entry[ItemT, OutcomeT] | None:
         """The last request of who has most of them waiting, if a caller has clearly fewer."""
-        if not self._by_caller:
-            return None
-        most, count = max(self._by_caller.items(), key=lambda item: item[1])
-        if count <= self._by_caller[caller] + 1:
+        by_caller: Counter[str] = Counter()
+        for (_, who), waiting in self._waiting.items():
+            by_caller[who] += waiting.requests
+        most, count = max(by_caller.items(), key=lambda item: item[1], default=("", 0))
+        if count <= by_caller[caller] + 1:
             return None
         return max((entry for entry in self._all() if entry.caller == most), key=lambda e: e.ticket)
 
@@ -158,8 +164,9 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         """Take a request out, if it still waits."""
         lane = self._lanes.get(entry.key, {})
         queue = lane.get(entry.rank)
-        if queue is not None and entry in queue:
-            queue.remove(entry)
+        place = entry.turn, entry.ticket, entry
+        if queue is not None and place in queue:
+            queue.remove(place)
             heapq.heapify(queue)
             self._note(entry, -1)
             self._tidy(entry.key, entry.rank)
@@ -168,13 +175,13 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         """Take the most urgent live request of a key."""
         while (lane := self._lanes.get(key)) is not None:
             rank = min(lane) if len(lane) > 1 else next(iter(lane))
-            entry = heapq.heappop(lane[rank])
+            entry = heapq.heappop(lane[rank])[2]
             self._note(entry, -1)
             self._tidy(key, rank)
             if not entry.is_live(now):
                 continue
             if entry.must_step_back(now):
-                entry.is_delayed = True
+                entry.step_back()
                 self.put_back([entry])
                 continue
             self._turns.begin(entry.turn)
@@ -193,7 +200,7 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
             if not entry.is_live(now):
                 self.discard(entry)
 
-    def _urgency(self, key: Hashable) -> tuple[Rank, Entry[ItemT, OutcomeT]]:
+    def _urgency(self, key: Hashable) -> tuple[Rank, _Place[ItemT, OutcomeT]]:
         lane = self._lanes[key]
         rank = min(lane)
         return rank, lane[rank][0]
@@ -201,9 +208,9 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
     def _all(self) -> Iterator[Entry[ItemT, OutcomeT]]:
         for lane in self._lanes.values():
             for queue in lane.values():
-                yield from queue
+                yield from (entry for _, _, entry in queue)
 
-    def _queue_of(self, entry: Entry[ItemT, OutcomeT]) -> list[Entry[ItemT, OutcomeT]]:
+    def _queue_of(self, entry: Entry[ItemT, OutcomeT]) -> list[_Place[ItemT, OutcomeT]]:
         lane = self._lanes.get(entry.key)
         if lane is None:
             lane = self._lanes[entry.key] = {}
@@ -213,15 +220,17 @@ class RequestQueue(Generic[ItemT, OutcomeT]):
         return queue
 
     def _note(self, entry: Entry[ItemT, OutcomeT], change: int) -> None:
+        own = entry.rank[0], entry.caller
+        waiting = self._waiting.get(own)
+        if waiting is None:
+            waiting = self._waiting[own] = _Waiting()
+        rows = change * entry.rows
         self._count += change
-        self._by_priority[entry.priority] += change
-        self._by_caller[entry.caller] += change
-        if not self._by_caller[entry.caller]:
-            del self._by_caller[entry.caller]  # callers come and never come again
-        own = entry.priority, entry.caller
-        self._rows[own] += change * entry.rows
-        if not self._rows[own]:
-            del self._rows[own]
+        self.rows += rows
+        waiting.requests += change
+        waiting.rows += rows
+        if not waiting.requests:
+            del self._waiting[own]  # callers come and never come again
 
     def _tidy(self, key: Hashable, rank: Rank) -> None:
         """Keep no empty queues: shapes may come and never come again."""

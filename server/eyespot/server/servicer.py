@@ -113,7 +113,7 @@ class InferenceServicer:
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+    ) -> None:
         async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
             try:
                 name = checked(request).model_name
@@ -129,10 +129,13 @@ class InferenceServicer:
                 answered.parameters[_IS_FINAL].bool_param = True
             return pb.ModelStreamInferResponse(infer_response=answered)
 
-        async for response in answer_in_order(
-            requests, answer, most_in_flight=_STREAM_IN_FLIGHT, end=self._dataplane.draining
-        ):
-            yield response
+        await answer_in_order(
+            requests,
+            answer,
+            context.write,
+            most_in_flight=_STREAM_IN_FLIGHT,
+            end=self._dataplane.draining,
+        )
         if self._dataplane.is_draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
 

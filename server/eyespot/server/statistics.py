@@ -62,25 +62,42 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int, *, count: int = 1) -> None:
-        """Counts `count` events of `ns` nanoseconds each."""
-        self.count += count
-        self.ns += ns * count
+    def add(self, ns: int) -> None:
+        """Counts an event of `ns` nanoseconds."""
+        self.count += 1
+        self.ns += ns
 
 
 @dataclass(slots=True)
 class BatchDurations:
     """The durations of the batches of one size."""
 
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
+    count: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
 
     def add(self, times: BatchTimes, *, count: int = 1) -> None:
         """Counts `count` events that took `times` each."""
-        self.compute_input.add(times.compute_input_ns, count=count)
-        self.compute_infer.add(times.compute_infer_ns, count=count)
-        self.compute_output.add(times.compute_output_ns, count=count)
+        self.count += count
+        self.input_ns += count * times.compute_input_ns
+        self.infer_ns += count * times.compute_infer_ns
+        self.output_ns += count * times.compute_output_ns
+
+    @property
+    def compute_input(self) -> Duration:
+        """Joining the inputs."""
+        return Duration(self.count, self.input_ns)
+
+    @property
+    def compute_infer(self) -> Duration:
+        """Running the session."""
+        return Duration(self.count, self.infer_ns)
+
+    @property
+    def compute_output(self) -> Duration:
+        """Taking the outputs apart."""
+        return Duration(self.count, self.output_ns)
 
 
 @dataclass(slots=True)
@@ -152,11 +169,8 @@ class Statistics:
 
     def record_success(self, ns: int, *, queue_ns: int) -> None:
         """Counts one request that was answered after `ns`."""
-        success, queue = self.success, self.queue
-        success.count += 1
-        success.ns += ns
-        queue.count += 1
-        queue.ns += queue_ns
+        self.success.add(ns)
+        self.queue.add(queue_ns)
         self.request_seconds.add(ns / 1e9)
         self.queue_seconds.add(queue_ns / 1e9)
 

@@ -7,8 +7,7 @@ So a caller that is alone gets half, and never leaves nothing for the next one.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +29,8 @@ class WaitingBytes:
         self._held: Counter[str] = Counter()
         self.total = 0
 
-    @contextmanager
-    def holding(self, size: int, caller: str) -> Iterator[None]:
-        """Counts a request of `size` bytes within the block.
+    def holding(self, size: int, caller: str) -> "_Held":
+        """Counts a request of `size` bytes; within the block that it is entered with.
 
         Raises:
             WaitingBytesError: there is no room for it.
@@ -45,11 +43,7 @@ class WaitingBytes:
                 "again later",
                 wait_seconds=ASK_AGAIN_SECONDS,
             )
-        self._add(size, caller)
-        try:
-            yield
-        finally:
-            self._add(-size, caller)
+        return _Held(self._add, size, caller)
 
     def _add(self, size: int, caller: str) -> None:
         self.total += size
@@ -58,9 +52,27 @@ class WaitingBytes:
             del self._held[caller]  # callers come and never come again
 
 
+class _Held:
+    """A request that is counted within a block; a class, as each call enters one."""
+
+    __slots__ = ("_add", "_caller", "_size")
+
+    def __init__(self, add: Callable[[int, str], None], size: int, caller: str) -> None:
+        self._add = add
+        self._size = size
+        self._caller = caller
+
+    def __enter__(self) -> None:
+        self._add(self._size, self._caller)
+
+    def __exit__(self, *_: object) -> None:
+        self._add(-self._size, self._caller)
+
+
 def bytes_of(arrays: Iterable[NDArray[np.generic]]) -> int:
     """Bytes of some tensors; of texts, those of their contents."""
-    return sum(
-        sum(map(len, array.ravel().tolist())) if array.dtype == object else array.nbytes
-        for array in arrays
-    )
+    size = 0
+    for array in arrays:
+        is_text = array.dtype == object
+        size += sum(map(len, array.ravel().tolist())) if is_text else array.nbytes
+    return size
