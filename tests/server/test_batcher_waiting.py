@@ -1,6 +1,5 @@
 """How long a batch waits for company: windows, preferred sizes, and gathering for a moment."""
 
-
 import pytest
 from tests.server.batching import make, start, turns
 

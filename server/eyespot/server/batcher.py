@@ -21,17 +21,12 @@ import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from eyespot.server.admission import Admission
+from eyespot.server.answer_order import AnswerOrder
 from eyespot.server.batch_growth import BatchGrowth
-from eyespot.server.errors import (
-    ASK_AGAIN_SECONDS,
-    DrainingError,
-    FaultError,
-    QueueFullError,
-    UnavailableError,
-    WaitTooLongError,
-)
+from eyespot.server.errors import DrainingError, FaultError, UnavailableError
 from eyespot.server.gathering import WINDOW_SECONDS, Gathering
-from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, expired, too_late
+from eyespot.server.queueing import Entry, QueuePolicy, RequestQueue, too_late
 from eyespot.server.wait_estimate import WaitEstimate
 
 ItemT = TypeVar("ItemT")
@@ -130,12 +125,11 @@ class Batcher(Generic[ItemT, ResultT]):
         self._max_batch_size = max_batch_size
         self._delay = max_queue_delay_microseconds / 1e6
         self._preferred = frozenset(preferred_batch_size)
-        self._max_queue_size = max_queue_size
         self._default_policy = default_policy or QueuePolicy()
         self._policies = dict(policies or {})
         self._priority_levels = priority_levels
         self._default_priority_level = default_priority_level
-        self._turns = _Turns() if preserve_ordering else None
+        self._order = AnswerOrder() if preserve_ordering else None
         is_told = preferred_batch_size or max_queue_delay_microseconds
         self._gathering = None if is_told else gathering
         self._has_waited = False  # for company, until its window was over
@@ -145,6 +139,13 @@ class Batcher(Generic[ItemT, ResultT]):
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None  # known from the first submit on
         self._queue: RequestQueue[ItemT, Outcome[ResultT]] = RequestQueue()
+        self._admission = Admission(
+            self._queue,
+            max_batch_size=max_batch_size,
+            max_queue_size=max_queue_size,
+            most_rows=self._most_rows,
+            estimate=estimate,
+        )
         self._tickets = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_starting = False
@@ -208,16 +209,18 @@ class Batcher(Generic[ItemT, ResultT]):
             loop.create_future(),
             caller,
         )
-        self._admit(entry, policy)
+        if self._is_draining:
+            raise DrainingError("the server is shutting down and admits no more requests")
+        self._admission.check(entry, policy)
         if self._is_due_alone():
             self._note_company([entry])
             self._run_now([entry])
         else:
             self._queue.add(entry)
             self._wake()
-        if self._turns is None:
+        if self._order is None:
             return await self._outcome(entry)
-        return await self._turns.keep(self._outcome(entry))
+        return await self._order.keep(self._outcome(entry))
 
     async def drain(self) -> None:
         """Admit nothing more, and return when all that was admitted has its answer."""
@@ -237,71 +240,6 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _priority(self, asked: int) -> int:
         return asked if 1 <= asked <= self._priority_levels else self._default_priority_level
-
-    def _admit(self, entry: Entry[ItemT, Outcome[ResultT]], policy: QueuePolicy) -> None:
-        if self._is_draining:
-            raise DrainingError("the server is shutting down and admits no more requests")
-        rows, now = entry.rows, entry.arrival
-        if rows < 1 or (self._max_batch_size and rows > self._max_batch_size):
-            raise ValueError(
-                f"a request of {rows} rows came to a batcher of max_batch_size "
-                f"{self._max_batch_size}; it must be refused before. This is a bug"
-            )
-        if entry.deadline is not None:
-            if entry.deadline <= now:
-                raise expired(now - entry.deadline)
-            self._check_wait(entry, entry.deadline - now)
-        if self._is_full(entry.priority, policy):
-            self._queue.drop_dead(now)
-            if self._is_full(entry.priority, policy):
-                self._make_room(entry.priority, policy, entry.caller)
-
-    def _check_wait(self, entry: Entry[ItemT, Outcome[ResultT]], left: float) -> None:
-        """Refuse what cannot be answered in the time that is left.
-
-        Where nobody waits all are admitted: what was learned in a bad hour must not last.
-        """
-        if self._estimate is None or not self._queue:
-            return
-        seconds = self._estimate.of_answer(
-            entry.key,
-            entry.rows,
-            rows_ahead=self._queue.rows_ahead(entry.priority, entry.caller),
-            batch_rows=self._most_rows(entry.key),
-        )
-        if seconds is not None and seconds > left:
-            raise WaitTooLongError(
-                f"the answer is expected in {seconds:.3f} s, and the deadline is in {left:.3f} s; "
-                f"{len(self._queue)} requests wait",
-                wait_seconds=seconds - left,
-            )
-
-    def _make_room(self, priority: int, policy: QueuePolicy, caller: str) -> None:
-        """Refuse the last request of who has most of them waiting, if a caller has fewer."""
-        is_for_all = not self._is_full_of_its_own(priority, policy)
-        greediest = self._queue.greediest(caller) if is_for_all else None
-        if greediest is None:
-            raise self._queue_full()
-        greediest.fail(self._queue_full())
-        self._queue.discard(greediest)
-
-    def _queue_full(self) -> QueueFullError:
-        wait = None
-        if self._estimate is not None:
-            most_rows = max(1, self._max_batch_size)
-            wait = self._estimate.of_queue(self._queue.rows, batch_rows=most_rows)
-        return QueueFullError(
-            f"{len(self._queue)} requests wait already, which is max_queue_size; "
-            "send it again later, or with a longer pause between requests",
-            wait_seconds=ASK_AGAIN_SECONDS if wait is None else wait,
-        )
-
-    def _is_full(self, priority: int, policy: QueuePolicy) -> bool:
-        is_full = len(self._queue) >= self._max_queue_size
-        return is_full or self._is_full_of_its_own(priority, policy)
-
-    def _is_full_of_its_own(self, priority: int, policy: QueuePolicy) -> bool:
-        return 0 < policy.max_queue_size <= self._queue.count_of(priority)
 
     def _forget(self, entry: Entry[ItemT, Outcome[ResultT]]) -> None:
         """Take a cancelled entry out of the queue, if it still is in it."""
@@ -546,27 +484,6 @@ class Batcher(Generic[ItemT, ResultT]):
             if not entry.future.done():
                 queue_ns = round((start - entry.arrival) * 1e9)
                 entry.future.set_result(Outcome(result, queue_ns, compute_ns, rows, requests))
-
-
-class _Turns:
-    """Gives answers in the order in which they were asked for."""
-
-    def __init__(self) -> None:
-        self._last: asyncio.Future[None] | None = None
-
-    async def keep(self, awaitable: Awaitable[ResultT]) -> ResultT:
-        """Await something, and then everything that was begun before it."""
-        before = self._last
-        turn = self._last = asyncio.get_running_loop().create_future()
-        try:
-            return await awaitable
-        finally:
-            if before is not None and not before.done():
-                # Also who was cancelled keeps its place, for those behind it.
-                before.add_done_callback(lambda _: turn.set_result(None))
-                await asyncio.shield(before)
-            else:
-                turn.set_result(None)
 
 
 def _stop(batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
