@@ -219,3 +219,19 @@ async def test_where_sizes_are_preferred_who_comes_in_the_same_turn_joins(clock)
     small = Small(clock, preferred_batch_size=(3,))
     await asyncio.gather(*map(small.send, (1, 2, 3)))
     assert small.batches == [[1, 2, 3]]
+
+
+async def test_company_that_was_missed_once_is_looked_for_again_soon(small):
+    await meet(small, 1, 2)
+    missed = small.send(3)
+    await turns()
+    small.clock.advance(WINDOW_SECONDS)
+    await missed
+    await small.alone(2)
+    small.batches.clear()
+    again = [small.send(4), small.send(5)]
+    await turns()
+    assert small.batches == []
+    small.clock.advance(WINDOW_SECONDS)
+    await asyncio.gather(*again)
+    assert small.batches == [[4, 5]]
