@@ -7,9 +7,9 @@ and the old one answers what it has admitted before its memory is given back.
 import asyncio
 import gc
 import logging
-import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from eyespot.server.errors import (
     StartError,
 )
 from eyespot.server.explainer_loading import load_explainer
+from eyespot.server.first_loads import FirstLoads, begin_first_loads
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.model import Model
@@ -55,6 +56,7 @@ class Loader:
         dataplane: what is served.
         settings: where the repository is, and how its models are loaded.
         on_change: awaited with the name of a model after calls may find it, or no more.
+        first: what is being loaded already.
     """
 
     def __init__(
@@ -63,13 +65,16 @@ class Loader:
         settings: ServerConfig,
         *,
         on_change: Callable[[str], Awaitable[None]],
+        first: FirstLoads | None = None,
     ) -> None:
         self._dataplane = dataplane
         self._settings = settings
         self._on_change = on_change
         self._waiting_bytes = WaitingBytes(settings.max_waiting_bytes)
-        self._found: list[VersionFolder | BrokenModel] = []
-        self._threads = LoadingThreads()
+        self._first = first
+        self._threads = LoadingThreads() if first is None else first.threads
+        self._found: Sequence[VersionFolder | BrokenModel] = []
+        self._begun: dict[tuple[str, str], Future[LoadedVersion]] = {}
         # One load of a model at a time: the last one asked for is the one that stays.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._retiring: set[asyncio.Task[None]] = set()
@@ -78,23 +83,15 @@ class Loader:
         self._place: Hashable = None  # of the repository, when last there was a model in it
         self._loss = ""  # why the repository cannot be followed now
 
-    def scan(self) -> None:
-        """Looks for what is to be loaded at the start.
+    def begin(self) -> None:
+        """Begins to load what the repository wants served, if that has not been begun.
 
         Raises:
-            StartError: the repository cannot be read, or lacks a model that is named.
+            StartError: as `begin_first_loads`.
         """
-        found = scan(self._settings.repository)
-        if self._settings.model_control_mode == "explicit":
-            wanted = [name.strip() for name in self._settings.load_model.split(",") if name.strip()]
-            names = {each.model_name for each in found}
-            if missing := sorted(set(wanted) - names - {"*"}):
-                raise StartError(
-                    f"load_model names {', '.join(missing)}, the repository has "
-                    f"{', '.join(sorted(names)) or 'no model'}"
-                )
-            found = [each for each in found if "*" in wanted or each.model_name in wanted]
-        self._found = found
+        first = self._first or begin_first_loads(self._settings, self._threads)
+        self._first = None  # what was loaded and is taken out again must not stay in memory
+        self._found, self._begun, self._fingerprints = first.found, first.begun, first.fingerprints
         self._place = _place_of(self._settings.repository)
 
     async def load_all(self) -> None:
@@ -104,9 +101,6 @@ class Loader:
             StartError: nothing can be served at all.
         """
         for found in self._found:
-            self._fingerprints[found.model_name] = fingerprint(
-                self._settings.repository, found.model_name
-            )
             if isinstance(found, BrokenModel):
                 self._mark_unavailable(found)
             else:
@@ -160,6 +154,8 @@ class Loader:
                 f"{failed}, calls may not bring files; start the server with --load-files, or put "
                 "them into the model repository"
             )
+        import tempfile  # not for every start
+
         try:
             workspace = tempfile.TemporaryDirectory(prefix="eyespot-", ignore_cleanup_errors=True)
         except OSError as error:
@@ -416,7 +412,10 @@ class Loader:
         if isinstance(found, BrokenModel):
             return found
         name, version = found.model_name, found.model_version
+        begun = self._begun.pop((name, version), None)
         try:
+            if begun is not None:
+                return await asyncio.wrap_future(begun)
             return await self._threads.run(partial(load_version, found, self._settings))
         except RepositoryError as error:
             return BrokenModel(name, version, str(error))

@@ -16,7 +16,6 @@ import os
 import platform
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +130,8 @@ def _room(folder: Path, path: Path) -> Iterator[Path]:
     """A file for an optimised graph, which is gone afterwards unless it was renamed."""
     if shutil.disk_usage(folder).free < _SPARE * path.stat().st_size:
         raise OSError("the disk is nearly full")
+    import tempfile  # not for every start
+
     descriptor, name = tempfile.mkstemp(prefix=".", suffix=".onnx", dir=folder)
     os.close(descriptor)
     try:

@@ -7,7 +7,6 @@ commands that talk to a server need neither PyTorch nor ONNX Runtime.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
@@ -149,7 +148,10 @@ def _run(arguments: list[str], name: str | None) -> int:
     parser = _parser()
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     module: Any = None
-    for each, subcommand in SUBCOMMANDS.items():
+    # Each takes time to declare, and only a list of them shows the others.
+    is_alone = name in SUBCOMMANDS and arguments[0] == name
+    declared = {name: SUBCOMMANDS[name]} if name and is_alone else SUBCOMMANDS
+    for each, subcommand in declared.items():
         subparser = chosen.add_parser(
             each,
             help=subcommand.summary,
@@ -198,6 +200,8 @@ class _Version(argparse.Action):
 
 
 def _unknown(name: str) -> str:
+    import difflib  # not for every start
+
     nearest = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
     meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return f"there is no command {name!r} among {', '.join(SUBCOMMANDS)}{meant}"
