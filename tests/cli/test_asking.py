@@ -354,11 +354,43 @@ def test_status_tells_states_reasons_and_counts(run, address):
     ran = run("status", "--server", address)
     assert ran.code == 1  # one model is torn
     first, heads, colors, torn = ran.out.splitlines()
-    assert first == f"fake 7 at {address}: not ready, 1 of 2 model versions"
+    assert first == (
+        f"fake 7 at {address} is not ready: 2 model versions, 1 ready, 1 that cannot be served"
+    )
     assert heads.split()[:3] == ["MODEL", "VERSION", "STATE"]
     # 12 rows in 5 batches, 1 failure, 2 ms in the queue.
     assert colors.split() == ["colors", "2", "READY", "12", "5", "2.4", "1", "2", "0"]
     assert torn.split() == ["torn", "1", "UNAVAILABLE", *"------", "torn", "file"]
+
+
+@pytest.mark.parametrize(
+    ("is_server_ready", "states", "told"),
+    [
+        (True, ["READY"], "is ready: 1 model version, which is ready"),
+        (True, ["READY", "READY"], "is ready: 2 model versions, all of them ready"),
+        (True, ["UNAVAILABLE"] * 2, "is ready: 2 model versions, 2 that cannot be served"),
+        (
+            False,
+            ["LOADING", "READY"],
+            "is still loading: 2 model versions, 1 being loaded, 1 ready",
+        ),
+        (True, ["", "READY"], "is ready: 2 model versions, 1 not loaded, 1 ready"),
+        (True, [], "is ready: the model repository is empty"),
+    ],
+)
+def test_status_says_how_many_are_in_which_state(
+    run, address, servicer, is_server_ready, states, told
+):
+    servicer.is_ready = is_server_ready
+    servicer.index = [("net", str(number), state, "") for number, state in enumerate(states)]
+    assert run("status", "--server", address).out.splitlines()[0] == f"fake 7 at {address} {told}"
+
+
+def test_status_tells_that_explanations_are_still_to_come(run, address, servicer):
+    servicer.looks_until_explained = 1
+    first, _, colors, _ = run("status", "--server", address).out.splitlines()
+    assert first.startswith(f"fake 7 at {address} is still loading: ")
+    assert colors.endswith("it answers; what explains it is being loaded")
 
 
 def test_status_in_json(run, address):
@@ -392,7 +424,11 @@ def test_methods_lists_what_works_and_why_the_rest_does_not(run, address):
     assert ran.out.splitlines() == [
         "METHOD  FORWARD PASSES     PAPER",
         "smooth  150, with n_steps  S et al. 2017",
-        "  smooth --parameter n_steps=50: steps (int64, from 1)",
+        "",
+        "to be set by --parameter NAME=VALUE",
+        "  n_steps=50  of smooth",
+        "      steps (int64, from 1)",
+        "",
         "cam does not work here: no convolution",
     ]
     assert (ran.code, ran.err) == (0, "")

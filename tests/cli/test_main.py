@@ -52,8 +52,14 @@ def test_the_version(run):
     assert (ran.code, ran.out.split()[0]) == (0, "eyespot")
 
 
-def test_an_unknown_flag_is_wrong_usage(run):
-    assert run("models", "--nothing").code == 2
+def test_an_unknown_flag_is_wrong_usage_of_its_command(run):
+    ran = run("methods", "digits", "--wrong")
+    assert ran.code == 2
+    assert ran.err.startswith("usage: eyespot methods ")
+    assert ran.err.endswith("eyespot methods: error: unrecognized arguments: --wrong\n")
+    ran = run("methods", "--modle=digits")
+    assert "unrecognized arguments: --modle=digits; did you mean '--model'?" in ran.err
+    assert run("--wrong").err.startswith("usage: eyespot [")
 
 
 _PROGRAM = """

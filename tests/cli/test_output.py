@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from eyespot.cli.errors import CommandError, telling
-from eyespot.cli.output import counted, print_facts, print_json, print_table
+from eyespot.cli.output import counted, number_text, print_facts, print_json, print_table
 from eyespot.cli.progress import Counter, Share
 from eyespot.client import Duration
 
@@ -15,6 +15,15 @@ def test_columns_of_numbers_are_flush_right(capsys):
         "a      12,345  0.123",
         "bbbbb       1      -",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.12345, "0.123"), (12.0, "12"), (999.4, "999"), (999.6, "1,000"), (1784.2, "1,780"),
+     (-123456.0, "-123,000"), (2.5e12, "2.5e+12"), (1e-7, "1e-07"), (float("inf"), "inf")],
+)  # fmt: skip
+def test_numbers_have_three_digits_and_no_exponent_where_they_can_do_without(value, text):
+    assert number_text(value) == text
 
 
 def test_one_thing_and_several():

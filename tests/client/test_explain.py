@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import grpc
@@ -7,6 +8,7 @@ from PIL import Image
 
 from eyespot.client import AnswerError, ClientError, ExplainTarget, InvalidArgumentError
 from eyespot.client.answers import read_attributions
+from eyespot.client.question import Asked, Question
 from eyespot.v1 import explain_pb2
 
 
@@ -218,3 +220,13 @@ def test_likeness_to_a_picture_is_that_to_its_vector(client, servicer, picture, 
             client.explain("scene", picture("red"), like=picture("blue"), **wrong)
     with pytest.raises(ClientError, match="like is one picture, found 2"):
         client.explain("scene", picture("red"), like=np.zeros((2, 2, 2, 3), np.uint8))
+
+
+def test_what_may_be_asked_is_what_a_question_holds():
+    asked = {name: str(kind.__forward_arg__) for name, kind in Asked.__annotations__.items()}
+    assert asked == {field.name: field.type for field in dataclasses.fields(Question)}
+
+
+def test_a_word_that_is_no_part_of_a_question_is_told(client, picture):
+    with pytest.raises(TypeError, match="metod"):
+        client.explain("colors", picture("red"), metod="saliency")

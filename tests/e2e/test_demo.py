@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from tests.e2e.conftest import processes_about, start
 
+from eyespot.saliency import METHODS
+
 # /proc tells which processes are left behind.
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 
@@ -59,6 +61,7 @@ def test_every_command_line_is_on_the_screen(demo):
     commands = re.findall(r"^\$ (?:\S*/)?eyespot ([\w-]+)", demo.out, re.MULTILINE)
     assert commands == [
         "train", "export", "serve", "evaluate-saliency", "serve", "status", "infer", "explain",
+        "explain",
     ]  # fmt: skip
 
 
@@ -69,6 +72,12 @@ def test_the_contact_sheet_has_ten_pairs_in_two_rows(demo):
         assert sheet.width == 5 * 256 + 4 * 28 + 2 * 32
         colors = sheet.convert("RGB").getcolors(maxcolors=1 << 24)
     assert len([color for _, color in colors if max(color) - min(color) > 60]) > 50
+
+
+def test_methods_are_called_as_the_command_line_takes_them(demo):
+    called = re.findall(r"explaining them by (.+)", demo.err)
+    assert len(called) == 5
+    assert set(called) <= set(METHODS)
 
 
 def test_five_methods_stand_side_by_side_for_each_digit(demo):

@@ -33,14 +33,14 @@ def config_of(*, size=32, classes=10, max_batch_size=8, labelled=None, parameter
     )
 
 
-def write(repository, content="new", *, labels=None, force=False, asked=None, **config):
+def write(repository, content="new", *, labels=None, replace=False, asked=None, **config):
     """Write a version whose model is a few letters."""
     config = config_of(
         labelled="logits" if labels else None,
         **({"max_batch_size": asked} if asked else {}),
         **config,
     )
-    plan = plan_version(repository, config, labels=labels, max_batch_size=asked, force=force)
+    plan = plan_version(repository, config, labels=labels, max_batch_size=asked, replace=replace)
     with written_version(repository, plan) as draft:
         (draft.folder / "model.onnx").write_text(content)
     return plan.model_version
@@ -71,23 +71,59 @@ def test_versions_are_numbers_not_texts(tmp_path):
     assert write(tmp_path) == "11"
 
 
-def test_force_replaces_the_latest_version_only(tmp_path):
+def test_the_latest_version_is_replaced_and_no_other(tmp_path):
     write(tmp_path, "one")
     write(tmp_path, "two")
-    assert write(tmp_path, "three", force=True) == "2"
+    assert write(tmp_path, "three", replace=True) == "2"
     assert (read(tmp_path), read(tmp_path, "2")) == ("one", "three")
     assert list_versions(tmp_path / "net") == ["1", "2"]
 
 
-def test_force_does_not_redescribe_older_versions(tmp_path, walk):
+def test_a_replacement_does_not_redescribe_older_versions(tmp_path, walk):
     write(tmp_path, "one", labels=["a", "b"])
     write(tmp_path, "two", labels=["a", "b"])
     before = walk(tmp_path)
     for other in ({"labels": ["k", "l"]}, {"parameters": {"preprocessing.mean": "[0.5]"}}):
         with pytest.raises(RepositoryError, match="its versions 1 would be described as this one"):
-            write(tmp_path, "three", force=True, **other)
+            write(tmp_path, "three", replace=True, **other)
     assert walk(tmp_path) == before
     assert (tmp_path / "net" / "labels.txt").read_text().split() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("", "version 3 is beside 1 and 2: a server serves the latest; to go back to 2, remove {}"),
+        (
+            "version_policy { latest { num_versions: 2 } }",
+            "version 3 is beside 1 and 2: a server serves the latest 2; to go back to 2, remove {}",
+        ),
+        (
+            "version_policy { all {} }",
+            "version 3 is beside 1 and 2: a server serves them all, and the latest to whoever "
+            "names none; to go back to 2, remove {}",
+        ),
+        (
+            "version_policy { specific { versions: [1, 2] } }",
+            "version 3 is beside 1 and 2: a server serves 1 and 2, as config.pbtxt says",
+        ),
+    ],
+)
+def test_a_version_says_which_are_beside_it_and_which_is_served(tmp_path, policy, told):
+    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, replace=False)
+    assert plan.standing(tmp_path) == ()
+    write(tmp_path, "one")
+    write(tmp_path, "two")
+    config = tmp_path / "net" / "config.pbtxt"
+    config.write_text(config.read_text() + policy)
+    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, replace=False)
+    assert plan.standing(tmp_path) == (told.format(tmp_path / "net" / "3"),)
+
+
+def test_a_version_says_that_it_took_the_place_of_another(tmp_path):
+    write(tmp_path, "one")
+    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, replace=True)
+    assert plan.standing(tmp_path) == ("version 1 took the place of the one that was there",)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +142,7 @@ def test_another_model_under_the_same_name_is_refused(tmp_path, walk, other, tol
     with pytest.raises(RepositoryError, match=told):
         write(tmp_path, "two", **other)
     assert walk(tmp_path) == before
-    assert write(tmp_path, "two", **other, force=True) == "1"
+    assert write(tmp_path, "two", **other, replace=True) == "1"
     assert read(tmp_path) == "two"
 
 
@@ -147,7 +183,7 @@ def test_a_step_that_fails_leaves_everything_as_it_was(tmp_path, walk, existing)
         write(repository, "one", labels=["a", "b"])
     before = walk(tmp_path)
     plan = plan_version(
-        repository, config_of(size=64), labels=None, max_batch_size=None, force=True
+        repository, config_of(size=64), labels=None, max_batch_size=None, replace=True
     )
 
     def fail():
@@ -183,7 +219,7 @@ def test_publishing_that_fails_half_way_is_undone(tmp_path, monkeypatch, walk, f
     with monkeypatch.context() as patch:
         patch.setattr(owner, failing, once)
         with pytest.raises(OSError, match="impossible"):
-            write(tmp_path, "two", labels=["c", "d"], size=64, force=True)
+            write(tmp_path, "two", labels=["c", "d"], size=64, replace=True)
     assert walk(tmp_path) == before
     assert read(tmp_path) == "one"
     assert (tmp_path / "net" / "config.pbtxt").read_text() == config
@@ -198,7 +234,7 @@ from test_repository import config_of
 from eyespot.exporter import repository
 
 plan = repository.plan_version(
-    Path(sys.argv[1]), config_of(size=64), labels=None, max_batch_size=None, force=True
+    Path(sys.argv[1]), config_of(size=64), labels=None, max_batch_size=None, replace=True
 )
 real = Path.rename
 def rename(path, target):
@@ -232,7 +268,7 @@ def test_what_a_killed_export_left_is_put_right(tmp_path, walk):
 
 
 def test_the_workspace_of_a_living_export_is_left_alone(tmp_path):
-    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, force=False)
+    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, replace=False)
     with written_version(tmp_path, plan) as draft:
         (draft.folder / "model.onnx").write_text("slow")
         remove_leftovers(tmp_path)
@@ -242,7 +278,7 @@ def test_the_workspace_of_a_living_export_is_left_alone(tmp_path):
 
 def test_two_exports_at_once_do_not_overwrite_each_other(tmp_path):
     write(tmp_path, "one")
-    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, force=False)
+    plan = plan_version(tmp_path, config_of(), labels=None, max_batch_size=None, replace=False)
     slow = written_version(tmp_path, plan)
     draft = slow.__enter__()
     (draft.folder / "model.onnx").write_text("slow")

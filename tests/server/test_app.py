@@ -344,8 +344,8 @@ async def test_sigterm_under_load_answers_everything_admitted(repository):
 # Serves, and never gets done with what explains its models.
 _LOADING_FOR_EVER = """
 import sys, threading
-from eyespot.server import loader
-loader.load_explainer = lambda *arguments: threading.Event().wait()
+from eyespot.server import version_swap
+version_swap.load_explainer = lambda *arguments: threading.Event().wait()
 sys.argv = ["eyespot.server", *sys.argv[1:]]
 from eyespot.server.__main__ import main
 sys.exit(main())

@@ -17,7 +17,7 @@ from tests.full_disk import files_of_at_most
 from tests.server.test_app import Gate
 from tests.server.tiny import BATCHING, Client, affine, infer_request, status_of
 
-from eyespot.server import loader as loader_module
+from eyespot.server import version_swap
 from eyespot.server.app import Server
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
@@ -280,7 +280,7 @@ async def look(server, times):
     """As the server looks at its repository from time to time, without the time."""
     changing = server._looks = getattr(server, "_looks", {})
     for _ in range(times):
-        await server._loader._follow_once(changing)
+        await server._loader._following._follow_once(changing)
 
 
 async def test_changes_of_the_repository_are_followed(repository, serving):
@@ -457,13 +457,13 @@ async def test_an_answer_names_the_version_that_gave_it(repository, serving):
 async def test_a_model_answers_before_it_can_be_explained(repository, monkeypatch):
     repository.add("net", affine())
     may_go_on = threading.Event()
-    load = loader_module.load_explainer
+    load = version_swap.load_explainer
 
     def held(loaded, settings):
         assert may_go_on.wait(60)
         return load(loaded, settings)
 
-    monkeypatch.setattr(loader_module, "load_explainer", held)
+    monkeypatch.setattr(version_swap, "load_explainer", held)
     server = Server(ServerConfig(repository=repository.path, port=0))
     await server.start()
     loading = asyncio.ensure_future(server.load())

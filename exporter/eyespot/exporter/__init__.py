@@ -1,7 +1,7 @@
 """From a PyTorch module to a model repository, with proof that the two agree."""
 
 from eyespot.exporter.add import AddResult, add_model
-from eyespot.exporter.check import CheckResult, check_repository
+from eyespot.exporter.check import CheckResult, check_model, check_repository
 from eyespot.exporter.compare import ComparedNetwork, EntryPlace, compare_networks
 from eyespot.exporter.comparison_picture import draw_comparison
 from eyespot.exporter.effective_field import EffectiveField, effective_field
@@ -58,6 +58,7 @@ __all__ = [
     "SeenField",
     "ZooRow",
     "add_model",
+    "check_model",
     "check_repository",
     "compare_networks",
     "draw_comparison",

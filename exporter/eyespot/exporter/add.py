@@ -57,7 +57,7 @@ def add_model(
     name: str,
     labels: Sequence[str] | Path | None = None,
     max_batch_size: int | None = None,
-    force: bool = False,
+    replace: bool = False,
 ) -> AddResult:
     """Add an ONNX file to a model repository; its configuration is read off its graph.
 
@@ -67,7 +67,7 @@ def add_model(
         name: Of the model; if it is there, this becomes its next version.
         labels: One for each class, or a file of them.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
-        force: Replace the latest version, and what else stands in the way.
+        replace: Replace the latest version, and what else stands in the way.
 
     Raises:
         ExportError: The file cannot be served, or the repository cannot take it.
@@ -98,7 +98,7 @@ def add_model(
         labelled_output=labelled,
     )
     plan = plan_version(
-        repository, config, labels=labels, max_batch_size=max_batch_size, force=force
+        repository, config, labels=labels, max_batch_size=max_batch_size, replace=replace
     )
     with written_version(repository, plan) as draft:
         shutil.copyfile(path, draft.folder / MODEL_FILE)
@@ -124,7 +124,7 @@ def add_model(
             else {},
         )
         write_manifest(manifest, draft.folder / MANIFEST_FILE)
-    notes = (NO_SALIENCY, *repetition_notes(labels or ()))
+    notes = (*plan.standing(repository), NO_SALIENCY, *repetition_notes(labels or ()))
     written = repository / name / draft.model_version
     return AddResult(written, draft.model_version, manifest, notes)
 

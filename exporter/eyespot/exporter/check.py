@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyespot.exporter.errors import ExportError, ParityError
+from eyespot.exporter.errors import ExportError, ParityError, RepositoryError
 from eyespot.exporter.labels import check_labels, read_labels
 from eyespot.exporter.model_config import read_config
 from eyespot.exporter.original_file import open_original
@@ -77,21 +77,53 @@ def check_repository(
     results = []
     for name in list_models(Path(repository)):
         folder = Path(repository) / name
-        versions = list_versions(folder)
-        if not versions and not (folder / CONFIG_FILE).exists():
-            if progress:
-                progress(f"{name} is no model: it has neither {CONFIG_FILE} nor a version")
-            continue
-        if not versions:
-            results.append(CheckResult(name, "", False, ("it has no version",)))
-        numbers = [int(version) for version in versions]
-        for version in versions:
-            if progress:
-                progress(f"checking {name} version {version}")
-            examination = _Examination(folder, version, seed)
-            if numbers.count(int(version)) > 1:
-                examination.reasons.append(f"version {int(version)} is there twice")
-            results.append(examination.run())
+        if list_versions(folder) or (folder / CONFIG_FILE).exists():
+            results += check_model(repository, name, seed=seed, progress=progress)
+        elif progress:
+            progress(f"{name} is no model: it has neither {CONFIG_FILE} nor a version")
+    return results
+
+
+def check_model(
+    repository: Path | str,
+    name: str,
+    *,
+    version: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[CheckResult]:
+    """Check every version of one model.
+
+    Args:
+        repository: A folder of models.
+        name: Of the model.
+        version: The only one to check.
+        seed: Of the random inputs.
+        progress: Told what is being done.
+
+    Raises:
+        RepositoryError: There is no such folder, model or version.
+    """
+    there = list_models(Path(repository))
+    if name not in there:
+        known = ", ".join(there) or "none"
+        raise RepositoryError(f"no model {name!r} in {repository}; its models: {known}")
+    folder = Path(repository) / name
+    versions = list_versions(folder)
+    if version is not None and version not in versions:
+        known = ", ".join(versions) or "none"
+        raise RepositoryError(f"{name} has no version {version}; its versions: {known}")
+    if not versions:
+        return [CheckResult(name, "", False, ("it has no version",))]
+    numbers = [int(each) for each in versions]
+    results = []
+    for each in versions if version is None else [version]:
+        if progress:
+            progress(f"checking {name} version {each}")
+        examination = _Examination(folder, each, seed)
+        if numbers.count(int(each)) > 1:
+            examination.reasons.append(f"version {int(each)} is there twice")
+        results.append(examination.run())
     return results
 
 

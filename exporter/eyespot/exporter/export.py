@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def export(
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
-    force: bool = False,
+    replace: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -124,7 +125,7 @@ def export(
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
-        force: Replace the latest version, and what else stands in the way.
+        replace: Replace the latest version, and what else stands in the way.
         seed: Of the random inputs.
         progress: Told what is being done.
 
@@ -164,7 +165,7 @@ def export(
             face.config(name, max_batch_size, independent_classes=independent_classes),
             labels=face.labels,
             max_batch_size=max_batch_size,
-            force=force,
+            replace=replace,
         )
         most = plan.config.max_batch_size
         batches = face.random_batches(max_batch_size=most, seed=seed)
@@ -185,7 +186,7 @@ def export(
             if gradient_graph:
                 tell(f"writing {GRADIENT_FILES['derivative']} and comparing its gradients")
                 gradients = _write_gradients(draft, face, samples, seed=seed)
-                parity = replace(parity, gradients=gradients.cases)
+                parity = dataclasses.replace(parity, gradients=gradients.cases)
                 files += gradients.files
                 notes += (said := _gradient_notes(gradients))
                 for note in said:
@@ -210,7 +211,12 @@ def export(
                 gradient_graphs=None if gradients is None else gradients.graphs,
             )
             write_manifest(manifest, draft.folder / MANIFEST_FILE)
-    return ExportResult(repository / name / plan.model_version, plan.model_version, manifest, notes)
+    return ExportResult(
+        repository / name / plan.model_version,
+        plan.model_version,
+        manifest,
+        (*plan.standing(repository), *notes),
+    )
 
 
 def library_versions() -> dict[str, str]:

@@ -54,6 +54,31 @@ class Plan:
     writes_config: bool
     labels: Sequence[str] | None
     replaces: bool
+    others: Sequence[str] = ()  # versions that stay beside it
+
+    def standing(self, repository: Path) -> tuple[str, ...]:
+        """Say what becomes of the versions that were there, and how to go back to them."""
+        version = f"version {self.model_version}"
+        replaced = (f"{version} took the place of the one that was there",) if self.replaces else ()
+        if not self.others:
+            return replaced
+        is_named = self.config.version_policy.WhichOneof("policy_choice") == "specific"
+        back = f"; to go back to {self.others[-1]}, remove {repository / self.name}/"
+        way_back = "" if is_named else f"{back}{self.model_version}"
+        beside = f"{version} is beside {_listed(self.others)}: {self._policy()}{way_back}"
+        return (*replaced, beside)
+
+    def _policy(self) -> str:
+        """Which versions a server serves."""
+        policy = self.config.version_policy
+        match policy.WhichOneof("policy_choice"):
+            case "specific":
+                return f"a server serves {_listed(policy.specific.versions)}, as {CONFIG_FILE} says"
+            case "all":
+                return "a server serves them all, and the latest to whoever names none"
+            case _:
+                most = max(1, policy.latest.num_versions)
+                return f"a server serves the latest{'' if most == 1 else f' {most}'}"
 
 
 def check_name(name: str) -> str:
@@ -103,7 +128,7 @@ def plan_version(
     *,
     labels: Sequence[str] | None,
     max_batch_size: int | None,
-    force: bool,
+    replace: bool,
 ) -> Plan:
     """Decide what a new version of a model will be, before anything is written.
 
@@ -115,41 +140,41 @@ def plan_version(
         config: Of the new version.
         labels: Of its classes; None keeps those that are there.
         max_batch_size: If it was asked for; it then replaces the one that is there.
-        force: The latest version is replaced, and so is whatever stands in the way.
+        replace: The latest version is replaced, and so is whatever stands in the way.
 
     Raises:
-        RepositoryError: The model that is there is another, and `force` is not set or there
+        RepositoryError: The model that is there is another, and `replace` is not set or there
             are more versions of it than the one that is replaced.
     """
     model = repository / check_name(config.name)
     versions = list_versions(model)
     latest = int(versions[-1]) if versions else 0
-    replaces = force and latest > 0
+    replaces = replace and latest > 0
     version = versions[-1] if replaces else str(latest + 1)
+    others = versions[:-1] if replaces else versions
     if not (model / CONFIG_FILE).exists():
-        return Plan(config.name, version, config, True, labels, replaces)
+        return Plan(config.name, version, config, True, labels, replaces, others)
     obstacles, there = _obstacles(model, config, labels)
-    if obstacles and not force:
+    if obstacles and not replace:
         raise RepositoryError(
             f"{config.name} in {repository} describes another model ({'; '.join(obstacles)}): "
-            "choose another name, or force to replace it"
+            "choose another name, or --replace it"
         )
-    others = versions[:-1] if obstacles else []
-    if others:
+    if obstacles and others:
         raise RepositoryError(
             f"{config.name} in {repository} describes another model ({'; '.join(obstacles)}), and "
             f"its versions {', '.join(others)} would be described as this one: choose another "
             "name, or remove them"
         )
     if obstacles or there is None:
-        return Plan(config.name, version, config, True, labels, replaces)
+        return Plan(config.name, version, config, True, labels, replaces, others)
     merged = ModelConfig()
     merged.CopyFrom(there)
     if max_batch_size is not None:
         merged.max_batch_size = max_batch_size
     for ours, theirs in zip(config.output, merged.output, strict=True):
         theirs.label_filename = theirs.label_filename or ours.label_filename
-    return Plan(config.name, version, merged, merged != there, labels, replaces)
+    return Plan(config.name, version, merged, merged != there, labels, replaces, others)
 
 
 @contextlib.contextmanager
@@ -215,6 +240,12 @@ def _obstacles(
         else:
             found.extend([] if same else ["other labels"])
     return found, there
+
+
+def _listed(versions: Sequence[str | int]) -> str:
+    """Name some versions: "1", "1, 2 and 5"."""
+    *first, last = map(str, versions)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def export_zoo(
     external_data: bool = False,
     gradient_graph: bool = False,
     max_batch_size: int | None = None,
-    force: bool = False,
+    replace: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[ZooRow]:
@@ -70,7 +70,7 @@ def export_zoo(
         external_data: Keep the weights of each graph in a file of their own.
         gradient_graph: Write the gradient as ONNX graphs as well.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
-        force: Replace the latest version of each.
+        replace: Replace the latest version of each.
         seed: Of random weights and random inputs.
         progress: Told what is being done.
     """
@@ -90,7 +90,7 @@ def export_zoo(
                 external_data=external_data,
                 gradient_graph=gradient_graph,
                 max_batch_size=max_batch_size,
-                force=force,
+                replace=replace,
                 seed=seed,
                 progress=lambda text: tell(f"{number} of {len(names)}, {name}: {text}"),  # noqa: B023
             )

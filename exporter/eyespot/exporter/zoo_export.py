@@ -75,7 +75,7 @@ def export_zoo_parts(
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
-    force: bool = False,
+    replace: bool = False,
     seed: int = 0,
     training: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -103,7 +103,7 @@ def export_zoo_parts(
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
-        force: Replace the latest version, and what else stands in the way.
+        replace: Replace the latest version, and what else stands in the way.
         seed: Of random weights and random inputs.
         training: What is known of the training of the weights, beside what their file tells.
         progress: Told what is being done.
@@ -157,7 +157,7 @@ def export_zoo_parts(
             max_batch_size=max_batch_size,
             parity_images=parity_images if part.takes_picture else None,
             rtol=rtol,
-            force=force,
+            replace=replace,
             seed=seed,
             progress=progress,
         )

@@ -23,7 +23,7 @@ from eyespot.exporter.quantisation.maps import map_correlation
 from eyespot.exporter.quantisation.source import open_source
 from eyespot.v1.manifest import read_manifest
 
-FORCED = Recipe(force=True, processor="avx2")
+FORCED = Recipe(even_if_worse=True, processor="avx2")
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_dynamic_ranges_as_the_next_version(repository, calibration):
         calibration=calibration,
         as_version=True,
         version="1",
-        recipe=Recipe(method="dynamic", force=True),
+        recipe=Recipe(method="dynamic", even_if_worse=True),
     )
     assert found.derived.path == repository / "small" / "2"
     operators = {n.op_type for n in onnx.load(found.derived.path / "model.onnx").graph.node}

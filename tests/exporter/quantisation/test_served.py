@@ -12,7 +12,7 @@ from eyespot.v1.services import ExplainStub, InferenceStub
 
 @pytest.fixture(scope="module")
 def quantised(repository, calibration):
-    return quantize(repository, "small", calibration=calibration, recipe=Recipe(force=True))
+    return quantize(repository, "small", calibration=calibration, recipe=Recipe(even_if_worse=True))
 
 
 async def test_the_original_is_explained_and_said_to_be_another_network(

@@ -177,7 +177,7 @@ def test_a_repository_that_cannot_be_written_is_refused_before_training(tmp_path
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "labels.txt").write_text("cat\ndog\n")
     require_place(tmp_path, name="there", labels=("cat", "dog"))
-    require_place(tmp_path, name="there", labels=LABELS, force=True)
+    require_place(tmp_path, name="there", labels=LABELS, replace=True)
     with pytest.raises(RepositoryError, match=r"there in .* has other classes"):
         require_place(tmp_path, name="there", labels=LABELS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]

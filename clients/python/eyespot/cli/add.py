@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"
     )
-    parser.add_argument("--force", action="store_true", help="replace the latest version")
+    parser.add_argument(
+        "--replace", action="store_true", help="put it in the place of the latest version"
+    )
     add_json_argument(parser)
 
 
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
             name=options.name,
             labels=options.labels,
             max_batch_size=options.max_batch_size,
-            force=options.force,
+            replace=options.replace,
         )
     if options.json:
         print_json(result)

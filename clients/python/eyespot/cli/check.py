@@ -1,4 +1,4 @@
-"""`eyespot check`: hashes and parity of everything in a model repository, once more."""
+"""`eyespot check`: hashes and parity of a repository, a model or a version, once more."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import seed
-from eyespot.cli.errors import FAILURE, OK, CommandError, telling
+from eyespot.cli.errors import FAILURE, OK, CommandError, UsageError, telling
 from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.progress import showing_progress
+from eyespot.v1.manifest import CONFIG_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     from eyespot.exporter import CheckResult
@@ -17,21 +18,39 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("repository", metavar="REPOSITORY", type=Path, help="folder of models")
+    parser.add_argument(
+        "path",
+        metavar="REPOSITORY[/NAME[/VERSION]]",
+        type=Path,
+        help="folder of models, of one model, or of one version",
+    )
+    parser.add_argument(
+        "models", metavar="NAME", nargs="*", help="models of the repository (default: all)"
+    )
     parser.add_argument("--seed", type=seed, default=0, help="of the random inputs (default 0)")
     add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Check every version; one that is at fault makes the exit code 1."""
+    repository, models, version = _what(options)
     with showing_progress() as tell:
         tell("loading PyTorch")
-        from eyespot.exporter import ExportError, check_repository
+        from eyespot.exporter import ExportError, check_model, check_repository
 
+        results = []
         with telling(ExportError):
-            results = check_repository(options.repository, seed=options.seed, progress=tell)
+            for name in models:
+                results += check_model(
+                    repository, name, version=version, seed=options.seed, progress=tell
+                )
+            if not models:
+                results = check_repository(repository, seed=options.seed, progress=tell)
     if not any(result.model_version for result in results):
-        raise CommandError(_nothing_in(options.repository))
+        raise CommandError(
+            f"no model version is in {options.path}: expected "
+            f"{repository}/<model>/<version>/{MODEL_FILE}"
+        )
     if options.json:
         print_json(results)
     else:
@@ -42,11 +61,24 @@ def run(options: argparse.Namespace) -> int:
     return OK if all(result.ok for result in results) else FAILURE
 
 
-def _nothing_in(folder: Path) -> str:
-    """Say what is expected: a check of nothing must not pass for a good one."""
-    is_model = (folder / "config.pbtxt").exists()
-    meant = f"; is {folder.resolve().parent} meant?" if is_model else ""
-    return f"no model version is in {folder}: expected {folder}/<model>/<version>/model.onnx{meant}"
+def _what(options: argparse.Namespace) -> tuple[Path, list[str], str | None]:
+    """Tell a repository from one of its models and from a version: no names mean all models."""
+    whole = options.path.absolute()
+    if _is_model(whole):
+        repository, models, version = whole.parent, [whole.name], None
+    elif whole.name.isdigit() and _is_model(whole.parent):
+        repository, models, version = whole.parent.parent, [whole.parent.name], whole.name
+    else:
+        return options.path, options.models, None
+    if options.models:
+        raise UsageError(
+            f"{options.path} is a model: NAME goes with a repository, such as {repository}"
+        )
+    return repository, models, version
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).exists() or any(folder.glob(f"[0-9]*/{MODEL_FILE}"))
 
 
 def _print(result: CheckResult) -> None:

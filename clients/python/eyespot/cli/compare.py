@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one
+from eyespot.cli.entry_place import is_path, split_entry
 from eyespot.cli.errors import telling
-from eyespot.cli.inspect import is_path, split_entry
 from eyespot.cli.output import add_json_argument, print_json, print_table
 from eyespot.cli.progress import showing_progress
 

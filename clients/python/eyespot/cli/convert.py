@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
-from eyespot.cli.errors import telling
-from eyespot.cli.inspect import split_entry
+from eyespot.cli.derived import add_derived_arguments, deriving, print_derived
 from eyespot.cli.output import add_json_argument, print_json
-from eyespot.cli.progress import showing_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,17 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert the model."""
-    repository, name, version = split_entry(options.model)
-    place = derived_place(options)
-    with showing_progress() as tell:
-        tell("loading PyTorch")
-        from eyespot.exporter import ExportError
+    with deriving(options) as (model, arguments):
         from eyespot.exporter.quantisation import convert
 
-        with telling(ExportError, OSError):
-            derived = convert(
-                repository, name, version=version, to=options.to, progress=tell, **place
-            )
+        derived = convert(*model, to=options.to, **arguments)
     if options.json:
         print_json(derived)
     else:

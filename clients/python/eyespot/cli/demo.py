@@ -29,21 +29,15 @@ from eyespot.cli.server_process import running_server
 from eyespot.client import AsyncClient, Classification, Client, EyespotError
 from eyespot.client.contact_sheet import draw_contact_sheet
 from eyespot.client.method_sheet import draw_method_sheet
-from eyespot.client.values import Parameter
 from eyespot.v1.manifest import sha256_of
 
 if TYPE_CHECKING:
     from eyespot.transfer import Examples
 
-_NETWORK, _MODEL = "lenet5_modern", "digits"  # of rectifiers, which guided and relu are about
-# The columns of the second sheet: keras-vis's three modifiers, and two other families.
-_METHODS: dict[str, tuple[str, dict[str, Parameter]]] = {
-    "vanilla": ("saliency", {"modifier": "none"}),
-    "guided": ("saliency", {"modifier": "guided"}),
-    "relu": ("saliency", {"modifier": "relu"}),
-    "Grad-CAM": ("grad_cam", {}),
-    "integrated gradients": ("integrated_gradients", {}),
-}
+_NETWORK, _MODEL = "lenet5_modern", "digits"  # of rectifiers, which some methods are about
+# The columns of the second sheet, by the names that `eyespot explain --method` takes: what is also
+# saliency under keras-vis's three modifiers, and two other families.
+_METHODS = ("saliency", "guided_backprop", "deconvnet", "grad_cam", "integrated_gradients")
 # Of one answer, among as many as there are pictures, on a machine that has more to do.
 _TIMEOUT_SECONDS = 120.0
 
@@ -229,19 +223,19 @@ def _explain(
         tell(f"explaining {len(chosen)} pictures")
         explanations = client.explain(_MODEL, paths)
         columns = []
-        for name, (method, parameters) in _METHODS.items():
-            tell(f"explaining them by {name}")
-            columns.append(client.explain(_MODEL, paths, method=method, parameters=parameters))
+        for method in _METHODS:
+            tell(f"explaining them by {method}")
+            columns.append(client.explain(_MODEL, paths, method=method))
     sheet = draw_contact_sheet(explanations, captions=captions, title="Which pixels decided")
     sheet.save(places.contact_sheet)
     print(f"drew {places.contact_sheet}")
     draw_method_sheet(
         list(zip(*columns, strict=True)),
         row_captions=[answers[number].label for number in chosen],
-        column_captions=list(_METHODS),
-        title="Five ways to ask",
-        subtitle="each row explains the class that the network chose; vanilla, guided and relu are "
-        "gradients under keras-vis's three modifiers",
+        column_captions=_METHODS,
+        title="Five ways to ask: eyespot explain --method NAME",
+        subtitle="each row explains the class that was chosen; the first three are also saliency "
+        "with modifier=none, guided and relu",
     ).save(places.method_sheet)
     print(f"drew {places.method_sheet}")
 
@@ -272,6 +266,9 @@ def _tell_what_next(places: _Places, picture: Path) -> None:
     show_command("status")
     show_command("infer", picture)
     show_command("explain", picture, "--output", places.folder / "explained")
+    show_command(
+        "explain", picture, "--method", _METHODS[-1], "--output", places.folder / "explained"
+    )
 
 
 def _share_alike(ours: Sequence[int], theirs: Sequence[int]) -> float:

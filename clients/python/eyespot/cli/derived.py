@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import model_name
-from eyespot.cli.errors import UsageError
-from eyespot.cli.output import print_facts
+from eyespot.cli.entry_place import split_entry
+from eyespot.cli.errors import UsageError, telling
+from eyespot.cli.output import number_text, print_facts
+from eyespot.cli.progress import showing_progress
 
 if TYPE_CHECKING:
     from eyespot.exporter.quantisation import Derived
@@ -33,11 +37,19 @@ def add_derived_arguments(parser: argparse.ArgumentParser, *, suffix: str) -> No
     )
 
 
-def derived_place(options: argparse.Namespace) -> dict[str, Any]:
-    """Where the new version goes, as the exporter takes it."""
+@contextmanager
+def deriving(options: argparse.Namespace) -> Iterator[tuple[tuple[Path, str], dict[str, Any]]]:
+    """Give what the exporter takes: the model, and the rest by name; its errors end the command."""
+    repository, name, version = split_entry(options.model)
     if options.name and options.as_version:
         raise UsageError("--name is for another model, --as-version for the same one")
-    return {"model_name": options.name, "as_version": options.as_version}
+    place = {"model_name": options.name, "as_version": options.as_version}
+    with showing_progress() as tell:
+        tell("loading PyTorch")
+        from eyespot.exporter import ExportError
+
+        with telling(ExportError, OSError):
+            yield (repository, name), {"version": version, "progress": tell, **place}
 
 
 def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
@@ -56,9 +68,9 @@ def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
             "server and `eyespot check`",
         }
     )
+    print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
     for note in derived.notes:
         print(note)
-    print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
 
 
 def size_text(count: int) -> str:
@@ -66,12 +78,12 @@ def size_text(count: int) -> str:
     value, unit = float(count), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
-    return f"{value:.3g} {_UNITS[unit]}"
+    return f"{number_text(value)} {_UNITS[unit]}"
 
 
 def _speed_text(speed: Mapping[str, Any]) -> str:
-    rows = f"batch {speed['batch_size']}"
+    after, before = number_text(speed["ms"]), number_text(speed["source_ms"])
     return (
-        f"{speed['times_as_fast']:.2f} times as fast at {rows} ({speed['ms']:.3g} ms, before "
-        f"{speed['source_ms']:.3g} ms)"
+        f"{speed['times_as_fast']:.2f} times as fast at batch {speed['batch_size']} "
+        f"({after} ms, before {before} ms)"
     )

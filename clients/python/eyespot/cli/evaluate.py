@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import seed
 from eyespot.cli.connection import add_server_arguments, connected
+from eyespot.cli.entry_place import is_path, split_entry
 from eyespot.cli.errors import OK, UsageError, telling
 from eyespot.cli.evaluation_output import print_comparison, print_evaluation
-from eyespot.cli.inspect import is_path, split_entry
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import Counter, showing_progress
 from eyespot.cli.read_pictures import counting_pictures, tell_some

@@ -13,10 +13,10 @@ from PIL import Image
 
 from eyespot.cli.argument_types import at_least_one, none_or_more, parameter, seed
 from eyespot.cli.box_file import Box, place_boxes, read_boxes
+from eyespot.cli.entry_place import split_entry
 from eyespot.cli.errors import FAILURE, OK, CommandError, tell_error, telling
 from eyespot.cli.evaluated_model import EvaluatedModel, open_model
 from eyespot.cli.faithfulness_output import evaluation_json, print_evaluation
-from eyespot.cli.inspect import split_entry
 from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.progress import showing_progress
 from eyespot.client import EyespotError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
-from eyespot.cli.inspect import print_parity
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
+from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
@@ -77,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parity-images", type=Path, metavar="DIR", help="compare on these pictures too"
     )
-    parser.add_argument("--force", action="store_true", help="replace the latest version")
+    parser.add_argument(
+        "--replace", action="store_true", help="put it in the place of the latest version"
+    )
     parser.add_argument(
         "--seed", type=seed, default=0, help="of random weights and inputs (default 0)"
     )
@@ -169,7 +171,7 @@ def _shared(options: argparse.Namespace) -> dict[str, Any]:
         "external_data": options.external_data,
         "gradient_graph": options.gradient_graph,
         "max_batch_size": options.max_batch_size,
-        "force": options.force,
+        "replace": options.replace,
         "seed": options.seed,
         **({} if options.opset is None else {"opset_version": options.opset}),
     }

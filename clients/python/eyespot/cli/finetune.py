@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import INTERRUPTED, OK, CommandError, UsageError, telling
 from eyespot.cli.finetune_progress import StageTeller
-from eyespot.cli.inspect import print_parity
 from eyespot.cli.output import add_json_argument, counted, print_facts, print_json, print_table
+from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress, tell_line
 from eyespot.cli.read_pictures import tell_of_split
 
@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default NAME-finetuned)",
     )
     parser.add_argument("--no-export", action="store_true", help="leave it at the folder")
-    parser.add_argument("--force", action="store_true", help="replace the latest version")
+    parser.add_argument(
+        "--replace", action="store_true", help="put it in the place of the latest version"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="take up the training that was interrupted"
     )
@@ -179,7 +181,9 @@ def run(options: argparse.Namespace) -> int:
             if options.compare_methods:
                 return _compare(options, split, recipe, machine, watch)
             if exports:
-                require_place(options.output, name=name, labels=split.labels, force=options.force)
+                require_place(
+                    options.output, name=name, labels=split.labels, replace=options.replace
+                )
             try:
                 tuned = _fine_tune(options, split, recipe, machine, folder, watch)
             except InterruptedTrainingError as error:
@@ -273,7 +277,9 @@ def _write_folder(tuned: FineTuned, folder: Path, *, title: str) -> None:
 def _export(options: argparse.Namespace, tuned: FineTuned, name: str, tell: Any) -> ExportResult:
     from eyespot.transfer.stages import export_fine_tuned
 
-    return export_fine_tuned(tuned, options.output, name=name, force=options.force, progress=tell)
+    return export_fine_tuned(
+        tuned, options.output, name=name, replace=options.replace, progress=tell
+    )
 
 
 def _compare(

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one
+from eyespot.cli.entry_place import is_path, split_entry
 from eyespot.cli.errors import CommandError, UsageError, telling
 from eyespot.cli.layer_output import print_layers, print_maps, table_json
-from eyespot.cli.output import add_json_argument, print_facts, print_json, print_table, shape_text
+from eyespot.cli.output import add_json_argument, print_facts, print_json, shape_text
+from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress
-from eyespot.v1.manifest import CONFIG_FILE, Derivation, ParityReport, Provenance, TensorSpec
+from eyespot.v1.manifest import Derivation, Provenance, TensorSpec
 from eyespot.v1.preprocessing import PreprocessingRule
 
 if TYPE_CHECKING:
@@ -84,40 +86,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def print_parity(report: ParityReport) -> None:
-    """Print every comparison with the original."""
-    print(f"parity with the PyTorch original (tolerance {report.atol:g} + {report.rtol:g} x scale)")
-    print_table(
-        ("INPUTS", "BATCH", "OUTPUT", "MAX ABS DIFF", "MAX REL DIFF", "TOP-1 AGREEMENT"),
-        [
-            (
-                case.source,
-                case.batch_size,
-                case.output,
-                case.max_abs_diff,
-                case.max_rel_diff,
-                case.top1_agreement,
-            )
-            for case in report.cases
-        ],
-    )
-    if report.gradients:
-        print("parity of the ONNX gradients with PyTorch's")
-        print_table(
-            ("GRADIENT", "INPUTS", "MEDIAN REL L2", "PYTORCH'S OWN", "LEAST COSINE"),
-            [
-                (
-                    case.gradient,
-                    case.rows,
-                    case.median_rel_l2,
-                    case.own_rel_l2 or None,
-                    case.least_cosine,
-                )
-                for case in report.gradients
-            ],
-        )
-
-
 def rule_text(rule: PreprocessingRule | None) -> str:
     """Write a rule in the order in which it is applied."""
     if rule is None:
@@ -130,11 +98,6 @@ def rule_text(rule: PreprocessingRule | None) -> str:
     if rule.crop_size is not None:
         steps.append(f"crop the centre {rule.crop_size}")
     return f"{', '.join(steps)}\nin the graph: mean {list(rule.mean)}, std {list(rule.std)}"
-
-
-def is_path(network: str) -> bool:
-    """Tell the folder of an entry from the name of a network of the zoo."""
-    return "/" in network or Path(network).is_dir()
 
 
 def _read_zoo(options: argparse.Namespace) -> LayerTable:
@@ -185,36 +148,6 @@ def _measure(options: argparse.Namespace, is_entry: bool) -> tuple[EffectiveFiel
         picture = options.output or Path(f"{name}-field.png")
         draw_effective_field(field, picture, title=name)
     return field, picture
-
-
-def split_entry(text: str) -> tuple[Path, str, str | None]:
-    """Take repository, name and version apart; a version is a number without a config.
-
-    Raises:
-        CommandError: A repository was named, or a model that is not there.
-    """
-    path = Path(text)
-    whole = path.absolute()
-    version = None
-    if whole.name.isdigit() and not (whole / CONFIG_FILE).exists():
-        whole, version = whole.parent, whole.name
-    _check_is_entry(path, whole.parent, whole.name)
-    return whole.parent, whole.name, version
-
-
-def _check_is_entry(path: Path, repository: Path, name: str) -> None:
-    """Tell someone who named a repository, or a model that is not there, what there is."""
-    inside = sorted(folder.parent.name for folder in path.glob(f"[!.]*/{CONFIG_FILE}"))
-    if inside:
-        raise CommandError(f"{path} is a repository; name one of its models: {', '.join(inside)}")
-    from eyespot.exporter import ExportError
-    from eyespot.exporter.repository import list_models
-
-    with telling(ExportError):
-        there = list_models(repository)
-    if name not in there:
-        known = ", ".join(there) or "none"
-        raise CommandError(f"no model {name!r} in {repository}; its models: {known}")
 
 
 def _known(table: LayerTable | None) -> LayerTable:

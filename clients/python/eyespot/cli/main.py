@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,11 @@ SUBCOMMANDS = {
     "evaluate": Subcommand(
         "eyespot.cli.evaluate", "measure a model on pictures whose classes are known", "export"
     ),
-    "check": Subcommand("eyespot.cli.check", "check hashes and parity of a repository", "export"),
+    "check": Subcommand(
+        "eyespot.cli.check",
+        "check hashes and parity of a repository, a model or a version",
+        "export",
+    ),
     "quantize": Subcommand(
         "eyespot.cli.quantize", "make an INT8 version, calibrated on pictures", "export"
     ),
@@ -147,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], name: str | None) -> int:
     parser = _parser()
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    module: Any = None
+    module, asked = None, parser  # of whom the usage is shown
     # Each takes time to declare, and only a list of them shows the others.
     is_alone = name in SUBCOMMANDS and arguments[0] == name
     declared = {name: SUBCOMMANDS[name]} if name and is_alone else SUBCOMMANDS
@@ -161,10 +165,13 @@ def _run(arguments: list[str], name: str | None) -> int:
         if each == name:
             module = importlib.import_module(subcommand.module)
             module.add_arguments(subparser)
+            asked = subparser
     try:
         if name is not None and name not in SUBCOMMANDS:
             parser.error(_unknown(name))
-        options = parser.parse_args(arguments)
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            asked.error(_unrecognized(unknown, asked))
     except SystemExit as end:  # argparse has said why
         return int(end.code or 0)
     if module is None:
@@ -200,8 +207,20 @@ class _Version(argparse.Action):
 
 
 def _unknown(name: str) -> str:
+    there = ", ".join(SUBCOMMANDS)
+    return f"there is no command {name!r} among {there}{_meant(name, SUBCOMMANDS)}"
+
+
+def _unrecognized(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    known = [option for action in parser._actions for option in action.option_strings]
+    word = next((word for word in words if word.startswith("-")), "").partition("=")[0]
+    # The dashes are alike in all of them.
+    meant = _meant(word.strip("-"), [option.strip("-") for option in known], dashes="--")
+    return f"unrecognized arguments: {' '.join(words)}{meant}"
+
+
+def _meant(word: str, known: Iterable[str], *, dashes: str = "") -> str:
     import difflib  # not for every start
 
-    nearest = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
-    meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"there is no command {name!r} among {', '.join(SUBCOMMANDS)}{meant}"
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {dashes + nearest[0]!r}?" if nearest else ""

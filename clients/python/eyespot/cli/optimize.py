@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
-from eyespot.cli.errors import telling
-from eyespot.cli.inspect import split_entry
-from eyespot.cli.output import add_json_argument, print_json
-from eyespot.cli.progress import showing_progress
+from eyespot.cli.derived import add_derived_arguments, deriving, print_derived
+from eyespot.cli.output import add_json_argument, number_text, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Optimise the model."""
-    repository, name, version = split_entry(options.model)
-    place = derived_place(options)
-    with showing_progress() as tell:
-        tell("loading PyTorch")
-        from eyespot.exporter import ExportError
+    with deriving(options) as (model, arguments):
         from eyespot.exporter.quantisation import optimise
 
-        with telling(ExportError, OSError):
-            derived = optimise(repository, name, version=version, progress=tell, **place)
+        derived = optimise(*model, **arguments)
     if options.json:
         print_json(derived)
         return 0
@@ -38,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
         derived,
         {
             "nodes": f"{after}, before {before}",
-            "opens here in": f"{opening['opening_ms']:.3g} ms, before "
-            f"{opening['source_opening_ms']:.3g} ms",
+            "opens here in": f"{number_text(opening['opening_ms'])} ms, before "
+            f"{number_text(opening['source_opening_ms'])} ms",
         },
     )
     return 0

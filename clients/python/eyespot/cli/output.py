@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# What lies between has more digits before the point than are told, and not too many.
+_LONG_FROM, _LONG_TO = 999.5, 1e9
+
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Let the user ask for JSON."""
@@ -52,6 +55,12 @@ def counted(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
+def number_text(value: float) -> str:
+    """Write three digits of a number, "1,780" and not "1.78e+03"."""
+    text = f"{value:.3g}"
+    return f"{float(text):,.0f}" if _LONG_FROM <= abs(value) < _LONG_TO else text
+
+
 def shape_text(shape: Sequence[int | str]) -> str:
     """Write a shape, with dynamic dimensions by their names."""
     return "(" + ", ".join(map(str, shape)) + ")"
@@ -61,7 +70,7 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return number_text(value)
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)

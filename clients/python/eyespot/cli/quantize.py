@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one, positive_number
-from eyespot.cli.derived import add_derived_arguments, derived_place, print_derived
-from eyespot.cli.errors import UsageError, telling
-from eyespot.cli.inspect import split_entry
+from eyespot.cli.derived import add_derived_arguments, deriving, print_derived
+from eyespot.cli.errors import UsageError
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
-from eyespot.cli.progress import showing_progress
 
 if TYPE_CHECKING:
     from eyespot.exporter.quantisation import Quantised, Sensitivity
@@ -78,22 +76,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="picture of what each layer costs (default MODEL-sensitivity.png)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="write it though it is too inexact, or slower here"
+        "--even-if-worse",
+        action="store_true",
+        help="write it though it is too inexact, or slower here",
     )
     add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Quantise the model."""
-    repository, name, version = split_entry(options.model)
-    place = derived_place(options)
-    picture = options.plot or Path(f"{name}-sensitivity.png")
     if options.calibrate != "minmax" and options.method == "dynamic":
         raise UsageError("--calibrate is about static ranges: dynamic ones are told by each input")
-    with showing_progress() as tell:
-        tell("loading PyTorch")
-        from eyespot.exporter import ExportError
+    with deriving(options) as (model, arguments):
         from eyespot.exporter.quantisation import Recipe, draw_sensitivities, quantize
+
+        _, name = model
+        picture = options.plot or Path(f"{name}-sensitivity.png")
 
         def show(sensitivities: Sequence[Sensitivity]) -> None:
             draw_sensitivities(sensitivities, picture, title=f"{name}: what each layer costs")
@@ -101,25 +99,21 @@ def run(options: argparse.Namespace) -> int:
                 _print_sensitivities(sensitivities)
                 print(f"drew {picture}")
 
-        with telling(ExportError, OSError):
-            quantised = quantize(
-                repository,
-                name,
-                version=version,
-                calibration=options.calibration,
-                recipe=Recipe(
-                    method=options.method,
-                    calibrator=options.calibrate,
-                    per_channel=options.per_channel,
-                    processor=options.processor,
-                    max_accuracy_drop=options.max_accuracy_drop,
-                    most_pictures=options.most_pictures,
-                    force=options.force,
-                ),
-                progress=tell,
-                told_sensitivities=show,
-                **place,
-            )
+        quantised = quantize(
+            *model,
+            calibration=options.calibration,
+            recipe=Recipe(
+                method=options.method,
+                calibrator=options.calibrate,
+                per_channel=options.per_channel,
+                processor=options.processor,
+                max_accuracy_drop=options.max_accuracy_drop,
+                most_pictures=options.most_pictures,
+                even_if_worse=options.even_if_worse,
+            ),
+            told_sensitivities=show,
+            **arguments,
+        )
     if options.json:
         print_json(quantised)
     else:

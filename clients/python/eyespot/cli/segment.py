@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
             return client.segment(model_name, paths, model_version=options.model_version)
 
         for path, segmentation in ask_about(options.images, ask):
-            drawing = folder and folder.file_for(path, "segmentation", ".png")
+            drawing = None if folder is None else folder.file_for(path, "segmentation", ".png")
             if drawing is not None:
                 segmentation.save(drawing)
             shares = segmentation.shares

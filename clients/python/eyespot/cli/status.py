@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -11,6 +12,10 @@ from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import FAILURE, OK, UsageError
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.client import ModelStatistics, ModelStatus
+
+_STATES = {"READY": "ready", "LOADING": "being loaded", "UNAVAILABLE": "that cannot be served",
+           "": "not loaded"}  # fmt: skip
+_NOT_YET = "it answers; what explains it is being loaded"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,18 +46,35 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"server": server, "is_ready": is_ready, "models": reports})
     else:
-        state = "ready" if is_ready else "not ready"
-        ready = sum(model.is_ready for model in models)
-        of_all = f"{ready} of {counted(len(models), 'model version')}"
-        print(f"{server.name} {server.version} at {options.server}: {state}, {of_all}")
+        state = _state(models, is_ready=is_ready)
+        print(f"{server.name} {server.version} at {options.server} {state}: {_counts(models)}")
         if reports:
             _print_table(reports)
-        else:
-            print("the model repository is empty")
     # A model without a state is one that nobody has asked for yet.
     return (
         OK if is_ready and all(model.is_ready or not model.state for model in models) else FAILURE
     )
+
+
+def _state(models: Sequence[ModelStatus], *, is_ready: bool) -> str:
+    """What the server says of itself; it is ready also where a model cannot be served."""
+    if is_ready:
+        return "is ready"
+    is_loading = any(model.is_awaited(for_explaining=True) for model in models)
+    return "is still loading" if is_loading else "is not ready"
+
+
+def _counts(models: Sequence[ModelStatus]) -> str:
+    """How many model versions there are in which state."""
+    if not models:
+        return "the model repository is empty"
+    counts = Counter(_STATES.get(model.state, model.state.lower()) for model in models)
+    if counts["ready"] == len(models) == 1:
+        return "1 model version, which is ready"
+    if counts["ready"] == len(models):
+        return f"{len(models)} model versions, all of them ready"
+    told = ", ".join(f"{counts[state]} {state}" for state in counts)
+    return f"{counted(len(models), 'model version')}, {told}"
 
 
 def _print_table(reports: Sequence[Mapping[str, object]]) -> None:
@@ -90,5 +112,5 @@ def _report(model: ModelStatus, counted: ModelStatistics | None) -> dict[str, ob
         "mean_queue_ms": counted and counted.queue.mean_ms,
         "mean_compute_infer_ms": counted and counted.compute_infer.mean_ms,
         "derivation": model.derivation,
-        "reason": model.reason,
+        "reason": model.reason or (_NOT_YET if model.explainer_is_loading else ""),
     }

@@ -6,13 +6,13 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one, positive_number
 from eyespot.cli.errors import FAILURE, OK, CommandError, UsageError, telling
-from eyespot.cli.output import add_json_argument, print_json, print_table
+from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import showing_progress, tell_line
 from eyespot.v1.manifest import CONFIG_FILE
 
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure, print and draw the frontier, and write the best into config.pbtxt."""
     from eyespot.cli.tune_config import config_diff, config_text, replace_text, tuned
+    from eyespot.cli.tune_output import print_tuning
     from eyespot.cli.tune_picture import draw_tuning
     from eyespot.cli.tune_search import choose, frontier
 
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
              "is_written": chosen is not None and not options.dry_run, "picture": picture}
         )  # fmt: skip
     else:
-        _print(measured, chosen, bound)
+        print_tuning(measured, chosen, bound)
         print(f"\n{diff}" if diff else "")
         print(_outcome(folder, chosen, is_dry_run=options.dry_run))
         print(f"drawn in {picture}")
@@ -179,43 +180,6 @@ def _read_config(folder: Path) -> ModelConfig:
         file = read_config(folder)
     assert file is not None  # it was there a moment ago
     return file.message
-
-
-def _print(measured: Sequence[Measurement], chosen: Measurement | None, bound: float) -> None:
-    from eyespot.cli.tune_search import choose, frontier
-
-    now = measured[0].setting
-    shown = frontier(measured)
-    if all(each.setting != now for each in shown):
-        of_now = [each for each in measured if each.setting == now]
-        shown.append(choose(of_now, bound) or of_now[0])
-    print_table(
-        ("SESSIONS", "THREADS", "MAX BATCH", "DELAY µs", "CLIENTS", "ROWS/S", "P50 MS", "P99 MS",
-         ""),
-        [
-            (
-                each.setting.sessions,
-                each.setting.threads,
-                each.setting.max_batch_size,
-                each.setting.delay_microseconds,
-                each.clients,
-                each.rows_per_second,
-                each.p50_ms,
-                each.p99_ms,
-                _remark(each, now, chosen, bound),
-            )
-            for each in sorted(shown, key=lambda each: each.p99_ms)
-        ],
-    )  # fmt: skip
-
-
-def _remark(each: Measurement, now: Setting, chosen: Measurement | None, bound: float) -> str:
-    said = [
-        *(["chosen"] if each == chosen else []),
-        *(["as it is"] if each.setting == now else []),
-        *(["too late"] if each.p99_ms > bound else []),
-    ]
-    return ", ".join(said)
 
 
 def _outcome(folder: Path, chosen: Measurement | None, *, is_dry_run: bool) -> str:

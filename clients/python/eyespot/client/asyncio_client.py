@@ -5,42 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
-import grpc
-
-from eyespot.client.channel import (
-    CHANNEL_OPTIONS,
-    DEFAULT_ADDRESS,
-    DEFAULT_TIMEOUT,
-    Stubs,
-    server_address,
-)
-from eyespot.client.errors import closed_error, server_error
+from eyespot.client.asyncio_performer import AsyncioPerformer
+from eyespot.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, server_address
 from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.operations import Inputs, Operations
-from eyespot.client.pictures import Images, Picture
-from eyespot.client.question import Question
-from eyespot.client.requests import Target
+from eyespot.client.pictures import Images
+from eyespot.client.question import Asked, Question
 from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
-from eyespot.client.spans import calling
-from eyespot.client.steps import (
-    Call,
-    Give,
-    Open,
-    Outcome,
-    Pause,
-    Receive,
-    Result,
-    RetryPolicy,
-    Step,
-    Steps,
-    Work,
-    resume,
-)
+from eyespot.client.steps import RetryPolicy
 from eyespot.client.values import (
     Classification,
     InferResult,
@@ -49,7 +26,6 @@ from eyespot.client.values import (
     ModelMetadata,
     ModelStatistics,
     ModelStatus,
-    Parameter,
     ServerMetadata,
 )
 from eyespot.v1.tensors import Array
@@ -80,11 +56,10 @@ class AsyncClient:
             timeout=timeout, policy=RetryPolicy(retries=retries), clock=clock
         )
         self._address = server_address(address)
-        self._sleep = sleep
-        self._is_closed = False
         security = Security(tls=tls, ca=ca, certificate=certificate, key=key, token=token)
-        self._channel = security.open_channel(grpc.aio, self._address, options=CHANNEL_OPTIONS)
-        self._stubs = Stubs(self._channel, security.metadata)
+        self._performer = AsyncioPerformer(
+            repr(self), self._address, security=security, sleep=sleep
+        )
 
     async def infer(
         self,
@@ -96,7 +71,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109 - it is the gRPC deadline
     ) -> InferResult:
         """Run a model."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.infer(
                 model_name,
                 inputs,
@@ -117,7 +92,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[list[Classification]]:
         """Name the likeliest classes of each picture, the likeliest first."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.classify(
                 model_name,
                 images,
@@ -138,7 +113,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[Segmentation]:
         """Tell what each picture shows where."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.segment(
                 model_name, images, model_version=model_version, output=output, timeout=timeout
             )
@@ -154,7 +129,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> Array:
         """Turn each picture into a vector, (B, D)."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.embed(
                 model_name, images, model_version=model_version, output=output, timeout=timeout
             )
@@ -165,30 +140,12 @@ class AsyncClient:
         model_name: str,
         images: Images,
         *,
-        method: str = "saliency",
-        target: Target | Sequence[Target] | None = None,
-        like: Picture | Array | None = None,
-        top_k: int = 1,
-        score: str = "logit",
-        channel_reduction: str | None = None,
-        encoding: str = "raw",
-        parameters: Mapping[str, Parameter] | None = None,
-        model_version: str = "",
         timeout: float | None = None,  # noqa: ASYNC109
+        **asked: Unpack[Asked],
     ) -> list[Explanation]:
         """Show which pixels of each picture made the model say so."""
-        question = Question(
-            method=method,
-            target=target,
-            like=like,
-            top_k=top_k,
-            score=score,
-            channel_reduction=channel_reduction,
-            encoding=encoding,
-            parameters=parameters,
-            model_version=model_version,
-        )
-        return await self._perform_all(
+        question = Question(**asked)
+        return await self._performer.run(
             self._operations.explain(model_name, images, question, timeout=timeout)
         )
 
@@ -197,45 +154,27 @@ class AsyncClient:
         model_name: str,
         images: Images,
         *,
-        method: str = "saliency",
-        target: Target | Sequence[Target] | None = None,
-        like: Picture | Array | None = None,
-        top_k: int = 1,
-        score: str = "logit",
-        channel_reduction: str | None = None,
-        encoding: str = "raw",
-        parameters: Mapping[str, Parameter] | None = None,
-        model_version: str = "",
         timeout: float | None = None,  # noqa: ASYNC109
+        **asked: Unpack[Asked],
     ) -> AsyncGenerator[ExplainProgress, None]:
         """Tell what is known each time that it is more; the last is what `explain` returns.
 
         A loop that is left stops the server within one step once the iterator is closed, as
         `contextlib.aclosing` does at once.
         """
-        question = Question(
-            method=method,
-            target=target,
-            like=like,
-            top_k=top_k,
-            score=score,
-            channel_reduction=channel_reduction,
-            encoding=encoding,
-            parameters=parameters,
-            model_version=model_version,
-        )
+        question = Question(**asked)
         steps = self._operations.explain_stream(model_name, images, question, timeout=timeout)
-        async with contextlib.aclosing(self._perform_stream(steps)) as known:
+        async with contextlib.aclosing(self._performer.stream(steps)) as known:
             async for progress in known:
                 yield progress
 
     async def server_live(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Whether the server is up; UnavailableError when it cannot be reached."""
-        return await self._perform_all(self._operations.server_live(timeout=timeout))
+        return await self._performer.run(self._operations.server_live(timeout=timeout))
 
     async def server_ready(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Whether every model is loaded, or known to be unavailable."""
-        return await self._perform_all(self._operations.server_ready(timeout=timeout))
+        return await self._performer.run(self._operations.server_ready(timeout=timeout))
 
     async def model_ready(
         self,
@@ -245,7 +184,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> bool:
         """Whether a model takes requests; `repository_index` tells why not."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.model_ready(model_name, model_version=model_version, timeout=timeout)
         )
 
@@ -255,7 +194,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> ServerMetadata:
         """Tell who answers, and which extensions of the protocol it speaks."""
-        return await self._perform_all(self._operations.server_metadata(timeout=timeout))
+        return await self._performer.run(self._operations.server_metadata(timeout=timeout))
 
     async def model_metadata(
         self,
@@ -265,7 +204,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> ModelMetadata:
         """Tell what goes into a model and what comes out."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.model_metadata(
                 model_name, model_version=model_version, timeout=timeout
             )
@@ -279,7 +218,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> ModelConfig:
         """Tell how a model is configured: its batches, preprocessing rule and labels."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.model_config(model_name, model_version=model_version, timeout=timeout)
         )
 
@@ -291,7 +230,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[ModelStatistics]:
         """Count what a model, or with an empty name each of them, has done."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.statistics(model_name, model_version=model_version, timeout=timeout)
         )
 
@@ -302,7 +241,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[ModelStatus]:
         """List the models of the repository with their state, and why one is not ready."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.repository_index(ready_only=ready_only, timeout=timeout)
         )
 
@@ -315,7 +254,7 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[ModelStatus]:
         """Wait until a model, or one version of it, is loaded or known to be unavailable."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.wait_while_loading(
                 model_name,
                 model_version=model_version,
@@ -332,14 +271,13 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[MethodDescription]:
         """List the saliency methods, their parameters, and whether they work for a model."""
-        return await self._perform_all(
+        return await self._performer.run(
             self._operations.list_methods(model_name, model_version=model_version, timeout=timeout)
         )
 
     async def close(self) -> None:
         """Close the connection; calls that are under way are cancelled."""
-        self._is_closed = True
-        await self._channel.close()
+        await self._performer.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -354,54 +292,3 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._address!r})"
-
-    async def _perform_all(self, steps: Steps[Result]) -> Result:
-        outcome = Outcome()
-        while True:
-            try:
-                step = resume(steps, outcome)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            outcome = await self._outcome(step)
-
-    async def _perform_stream(self, steps: Steps[None]) -> AsyncGenerator[Any, None]:
-        """Perform the steps, and yield what they give."""
-        outcome = Outcome()
-        with contextlib.closing(steps):
-            while True:
-                try:
-                    step = resume(steps, outcome)
-                except StopIteration:
-                    return
-                if isinstance(step, Give):
-                    yield step.value
-                    outcome = Outcome()
-                else:
-                    outcome = await self._outcome(step)
-
-    async def _outcome(self, step: Step) -> Outcome:
-        try:
-            return Outcome(await self._perform(step))
-        except Exception as error:  # the operation decides what becomes of it
-            return Outcome(error=error)
-
-    async def _perform(self, step: Step) -> Any:
-        if isinstance(step, Pause):
-            return await self._sleep(step.seconds)
-        if isinstance(step, Work):
-            return await asyncio.to_thread(step.function)
-        if self._is_closed:
-            raise closed_error(self)
-        try:
-            if isinstance(step, Call):
-                with calling(step.method) as metadata:
-                    return await self._stubs.start(step, metadata)
-            if isinstance(step, Open):
-                with calling(step.call.method) as metadata:
-                    return self._stubs.start(step.call, metadata)
-            assert isinstance(step, Receive)
-            message = await step.stream.read()
-            return None if message is grpc.aio.EOF else message
-        except grpc.RpcError as error:
-            raise server_error(error) from error

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
-import grpc
-
-from eyespot.client.channel import (
-    CHANNEL_OPTIONS,
-    DEFAULT_ADDRESS,
-    DEFAULT_TIMEOUT,
-    Stubs,
-    server_address,
-)
-from eyespot.client.errors import closed_error, server_error
+from eyespot.client.blocking_performer import BlockingPerformer
+from eyespot.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, server_address
 from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.operations import Inputs, Operations
-from eyespot.client.pictures import Images, Picture
-from eyespot.client.question import Question
-from eyespot.client.requests import Target
+from eyespot.client.pictures import Images
+from eyespot.client.question import Asked, Question
 from eyespot.client.security import File, Security
 from eyespot.client.segmentation import Segmentation
-from eyespot.client.spans import calling
-from eyespot.client.steps import (
-    Call,
-    Give,
-    Open,
-    Outcome,
-    Pause,
-    Receive,
-    Result,
-    RetryPolicy,
-    Step,
-    Steps,
-    Work,
-    resume,
-)
+from eyespot.client.steps import RetryPolicy
 from eyespot.client.values import (
     Classification,
     InferResult,
@@ -48,7 +24,6 @@ from eyespot.client.values import (
     ModelMetadata,
     ModelStatistics,
     ModelStatus,
-    Parameter,
     ServerMetadata,
 )
 from eyespot.v1.tensors import Array
@@ -95,11 +70,10 @@ class Client:
             timeout=timeout, policy=RetryPolicy(retries=retries), clock=clock
         )
         self._address = server_address(address)
-        self._sleep = sleep
-        self._is_closed = False
         security = Security(tls=tls, ca=ca, certificate=certificate, key=key, token=token)
-        self._channel = security.open_channel(grpc, self._address, options=CHANNEL_OPTIONS)
-        self._stubs = Stubs(self._channel, security.metadata)
+        self._performer = BlockingPerformer(
+            repr(self), self._address, security=security, sleep=sleep
+        )
 
     def infer(
         self,
@@ -123,7 +97,7 @@ class Client:
             outputs: Names of the outputs wanted; all when None.
             timeout: In seconds.
         """
-        return self._perform_all(
+        return self._performer.run(
             self._operations.infer(
                 model_name,
                 inputs,
@@ -153,7 +127,7 @@ class Client:
             output: Name of the logits, needed when several outputs could be them.
             timeout: In seconds.
         """
-        return self._perform_all(
+        return self._performer.run(
             self._operations.classify(
                 model_name,
                 images,
@@ -182,7 +156,7 @@ class Client:
             output: Name of the output, needed when several could be it.
             timeout: In seconds.
         """
-        return self._perform_all(
+        return self._performer.run(
             self._operations.segment(
                 model_name, images, model_version=model_version, output=output, timeout=timeout
             )
@@ -206,7 +180,7 @@ class Client:
             output: Name of the output, needed when several could be it.
             timeout: In seconds.
         """
-        return self._perform_all(
+        return self._performer.run(
             self._operations.embed(
                 model_name, images, model_version=model_version, output=output, timeout=timeout
             )
@@ -217,16 +191,8 @@ class Client:
         model_name: str,
         images: Images,
         *,
-        method: str = "saliency",
-        target: Target | Sequence[Target] | None = None,
-        like: Picture | Array | None = None,
-        top_k: int = 1,
-        score: str = "logit",
-        channel_reduction: str | None = None,
-        encoding: str = "raw",
-        parameters: Mapping[str, Parameter] | None = None,
-        model_version: str = "",
         timeout: float | None = None,
+        **asked: Unpack[Asked],
     ) -> list[Explanation]:
         """Show which pixels of each picture made the model say so.
 
@@ -234,35 +200,25 @@ class Client:
             model_name: A model that was exported with its original; "occlusion" and
                 "rise" need none.
             images: As in `classify`.
-            method: A name from `list_methods`.
+            method: A name from `list_methods`; "saliency" unless told.
             target: Class index, label or ExplainTarget: one for all pictures, or one for
                 each; None explains each picture's top class.
             like: Of a model that embeds: a picture or row; in place of a class, the cosine
                 similarity of each picture's vector to this one's is explained.
-            top_k: How many of each picture's top classes are explained, at little more
-                than the cost of one; those of one picture stand together in the answer.
-            score: What is differentiated: "logit", "probability" (softmax),
+            top_k: How many of each picture's top classes are explained, one unless told; more
+                cost little more, and those of one picture stand together in the answer.
+            score: What is differentiated: "logit" (unless told), "probability" (softmax),
                 "binary_logit" (the class against all others) or "binary_probability".
             channel_reduction: "max" (largest magnitude), "mean" (signed) or "none"; the first
                 for pictures and the last for what has no channels, unless told.
-            encoding: How maps travel: "raw" numbers, or "png": 8 bits and the range, about a
-                tenth of the size; not for channels that are not reduced.
+            encoding: How maps travel: "raw" numbers unless told, or "png": 8 bits and the range,
+                about a tenth of the size; not for channels that are not reduced.
             parameters: Of the method.
             model_version: The newest when empty.
             timeout: In seconds.
         """
-        question = Question(
-            method=method,
-            target=target,
-            like=like,
-            top_k=top_k,
-            score=score,
-            channel_reduction=channel_reduction,
-            encoding=encoding,
-            parameters=parameters,
-            model_version=model_version,
-        )
-        return self._perform_all(
+        question = Question(**asked)
+        return self._performer.run(
             self._operations.explain(model_name, images, question, timeout=timeout)
         )
 
@@ -271,16 +227,8 @@ class Client:
         model_name: str,
         images: Images,
         *,
-        method: str = "saliency",
-        target: Target | Sequence[Target] | None = None,
-        like: Picture | Array | None = None,
-        top_k: int = 1,
-        score: str = "logit",
-        channel_reduction: str | None = None,
-        encoding: str = "raw",
-        parameters: Mapping[str, Parameter] | None = None,
-        model_version: str = "",
         timeout: float | None = None,
+        **asked: Unpack[Asked],
     ) -> Generator[ExplainProgress, None, None]:
         """Do what `explain` does, and tell what is known by then each time that it is more.
 
@@ -290,45 +238,35 @@ class Client:
         Yields:
             The progress and the explanations so far; the last are what `explain` returns.
         """
-        question = Question(
-            method=method,
-            target=target,
-            like=like,
-            top_k=top_k,
-            score=score,
-            channel_reduction=channel_reduction,
-            encoding=encoding,
-            parameters=parameters,
-            model_version=model_version,
-        )
+        question = Question(**asked)
         steps = self._operations.explain_stream(model_name, images, question, timeout=timeout)
-        yield from self._perform_stream(steps)
+        yield from self._performer.stream(steps)
 
     def server_live(self, *, timeout: float | None = None) -> bool:
         """Whether the server is up; UnavailableError when it cannot be reached."""
-        return self._perform_all(self._operations.server_live(timeout=timeout))
+        return self._performer.run(self._operations.server_live(timeout=timeout))
 
     def server_ready(self, *, timeout: float | None = None) -> bool:
         """Whether every model is loaded, or known to be unavailable."""
-        return self._perform_all(self._operations.server_ready(timeout=timeout))
+        return self._performer.run(self._operations.server_ready(timeout=timeout))
 
     def model_ready(
         self, model_name: str, *, model_version: str = "", timeout: float | None = None
     ) -> bool:
         """Whether a model takes requests; `repository_index` tells why not."""
-        return self._perform_all(
+        return self._performer.run(
             self._operations.model_ready(model_name, model_version=model_version, timeout=timeout)
         )
 
     def server_metadata(self, *, timeout: float | None = None) -> ServerMetadata:
         """Tell who answers, and which extensions of the protocol it speaks."""
-        return self._perform_all(self._operations.server_metadata(timeout=timeout))
+        return self._performer.run(self._operations.server_metadata(timeout=timeout))
 
     def model_metadata(
         self, model_name: str, *, model_version: str = "", timeout: float | None = None
     ) -> ModelMetadata:
         """Tell what goes into a model and what comes out."""
-        return self._perform_all(
+        return self._performer.run(
             self._operations.model_metadata(
                 model_name, model_version=model_version, timeout=timeout
             )
@@ -338,7 +276,7 @@ class Client:
         self, model_name: str, *, model_version: str = "", timeout: float | None = None
     ) -> ModelConfig:
         """Tell how a model is configured: its batches, preprocessing rule and labels."""
-        return self._perform_all(
+        return self._performer.run(
             self._operations.model_config(model_name, model_version=model_version, timeout=timeout)
         )
 
@@ -346,7 +284,7 @@ class Client:
         self, model_name: str = "", *, model_version: str = "", timeout: float | None = None
     ) -> list[ModelStatistics]:
         """Count what a model, or with an empty name each of them, has done."""
-        return self._perform_all(
+        return self._performer.run(
             self._operations.statistics(model_name, model_version=model_version, timeout=timeout)
         )
 
@@ -354,7 +292,7 @@ class Client:
         self, *, ready_only: bool = False, timeout: float | None = None
     ) -> list[ModelStatus]:
         """List the models of the repository with their state, and why one is not ready."""
-        return self._perform_all(
+        return self._performer.run(
             self._operations.repository_index(ready_only=ready_only, timeout=timeout)
         )
 
@@ -378,7 +316,7 @@ class Client:
             Its versions as they are then; one is still loading if the timeout has passed.
             None, if there is no such model.
         """
-        return self._perform_all(
+        return self._performer.run(
             self._operations.wait_while_loading(
                 model_name,
                 model_version=model_version,
@@ -391,14 +329,13 @@ class Client:
         self, model_name: str, *, model_version: str = "", timeout: float | None = None
     ) -> list[MethodDescription]:
         """List the saliency methods, their parameters, and whether they work for a model."""
-        return self._perform_all(
+        return self._performer.run(
             self._operations.list_methods(model_name, model_version=model_version, timeout=timeout)
         )
 
     def close(self) -> None:
         """Close the connection; calls that are under way are cancelled."""
-        self._is_closed = True
-        self._channel.close()
+        self._performer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -413,53 +350,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._address!r})"
-
-    def _perform_all(self, steps: Steps[Result]) -> Result:
-        outcome = Outcome()
-        while True:
-            try:
-                step = resume(steps, outcome)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            outcome = self._outcome(step)
-
-    def _perform_stream(self, steps: Steps[None]) -> Generator[Any, None, None]:
-        """Perform the steps, and yield what they give."""
-        outcome = Outcome()
-        with contextlib.closing(steps):
-            while True:
-                try:
-                    step = resume(steps, outcome)
-                except StopIteration:
-                    return
-                if isinstance(step, Give):
-                    yield step.value
-                    outcome = Outcome()
-                else:
-                    outcome = self._outcome(step)
-
-    def _outcome(self, step: Step) -> Outcome:
-        try:
-            return Outcome(self._perform(step))
-        except Exception as error:  # the operation decides what becomes of it
-            return Outcome(error=error)
-
-    def _perform(self, step: Step) -> Any:
-        if isinstance(step, Pause):
-            return self._sleep(step.seconds)
-        if isinstance(step, Work):
-            return step.function()
-        if self._is_closed:
-            raise closed_error(self)
-        try:
-            if isinstance(step, Call):
-                with calling(step.method) as metadata:
-                    return self._stubs.start(step, metadata)
-            if isinstance(step, Open):
-                with calling(step.call.method) as metadata:
-                    return self._stubs.start(step.call, metadata)
-            assert isinstance(step, Receive)
-            return next(step.stream, None)
-        except grpc.RpcError as error:
-            raise server_error(error) from error

@@ -134,9 +134,9 @@ class InternalError(ServerError):
     status = grpc.StatusCode.INTERNAL
 
 
-def closed_error(client: object) -> ClientError:
+def closed_error(client: str) -> ClientError:
     """Say that a client can make no more calls."""
-    return ClientError(f"{client!r} is closed: make a new one")
+    return ClientError(f"{client} is closed: make a new one")
 
 
 _PUSHBACK = "grpc-retry-pushback-ms"

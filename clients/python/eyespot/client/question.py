@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,8 @@ from eyespot.v1.tensors import Array
 _RANK_OF_PICTURES = 4  # rows, height, width and channels
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a caller of `explain` wants to know; `Client.explain` tells of each part."""
+class Asked(TypedDict, total=False):
+    """What may be said in a question; `Client.explain` tells of each part."""
 
     method: str
     target: Target | Sequence[Target] | None
@@ -35,6 +35,21 @@ class Question:
     encoding: str
     parameters: Mapping[str, Parameter] | None
     model_version: str
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a caller of `explain` wants to know: what was said, and the usual where nothing was."""
+
+    method: str = "saliency"
+    target: Target | Sequence[Target] | None = None
+    like: Picture | Array | None = None
+    top_k: int = 1
+    score: str = "logit"
+    channel_reduction: str | None = None
+    encoding: str = "raw"
+    parameters: Mapping[str, Parameter] | None = None
+    model_version: str = ""
 
     def targets_of(self, rows: int) -> list[Target]:
         """No target, one for all rows, or one for each.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,12 +55,9 @@ def convert(
         ExportError: Nothing was written, and why.
     """
     tell = progress or (lambda _: None)
-    source = open_source(Path(repository), name, version)
-    _check_not(source, to)
-    if to == "float16" and source.manifest.is_quantised:
-        raise DerivationError(f"{source} is quantised: convert what it was quantised from")
-    with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
-        graph = Path(folder) / MODEL_FILE
+    with _opened(Path(repository), name, version, kind=to) as (source, graph):
+        if to == "float16" and source.manifest.is_quantised:
+            raise DerivationError(f"{source} is quantised: convert what it was quantised from")
         tell(f"converting {source}")
         settings: dict[str, Any] = {}
         if to == "float16":
@@ -103,10 +101,7 @@ def optimise(
         ExportError: Nothing was written, and why.
     """
     tell = progress or (lambda _: None)
-    source = open_source(Path(repository), name, version)
-    _check_not(source, OPTIMISED)
-    with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
-        graph = Path(folder) / MODEL_FILE
+    with _opened(Path(repository), name, version, kind=OPTIMISED) as (source, graph):
         tell(f"optimising {source}")
         _optimise(source.graph, graph)
         tell("measuring what came of it")
@@ -157,10 +152,17 @@ def measure(source: Source, graph: Path) -> dict[str, Any]:
     }
 
 
-def _check_not(source: Source, kind: str) -> None:
+@contextlib.contextmanager
+def _opened(
+    repository: Path, name: str, version: str | None, *, kind: str
+) -> Iterator[tuple[Source, Path]]:
+    """Open what is not of this kind already, and give a file for what is made of its graph."""
+    source = open_source(repository, name, version)
     for step in source.manifest.derivations:
         if step.kind == kind:
             raise DerivationError(f"{source} is {step} already")
+    with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
+        yield source, Path(folder) / MODEL_FILE
 
 
 def _convert_to_float16(graph: Path, path: Path) -> None:

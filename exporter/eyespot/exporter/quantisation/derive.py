@@ -148,7 +148,7 @@ def write_derived(
     config.CopyFrom(source.config)
     config.name = name
     plan = plan_version(
-        source.repository, config, labels=source.labels, max_batch_size=None, force=False
+        source.repository, config, labels=source.labels, max_batch_size=None, replace=False
     )
     with written_version(source.repository, plan) as draft:
         shutil.copyfile(graph, draft.folder / MODEL_FILE)
@@ -165,7 +165,8 @@ def write_derived(
         )
         write_manifest(manifest, draft.folder / MANIFEST_FILE)
     path = source.repository / name / plan.model_version
-    return Derived(path, name, plan.model_version, manifest, tuple(notes))
+    told = (*plan.standing(source.repository), *notes)
+    return Derived(path, name, plan.model_version, manifest, told)
 
 
 def _take_over(source: Source, folder: Path) -> list[str]:

@@ -94,15 +94,16 @@ def quantize(
         sensitivities, choice = attempt.choose_layers()
         if told_sensitivities:
             told_sensitivities(sensitivities)
-        if not choice.is_enough and not recipe.force:
+        if not choice.is_enough and not recipe.even_if_worse:
             raise NotWorthwhileError(_too_far(choice, len(sensitivities), pictures))
         graph = attempt.quantise(choice.layers)
         tell("measuring speed")
         measured = measure(source, graph)
         slowness = _slowness(measured, recipe.scheme)
         # Twice, for other programs may have been in the way.
-        if slowness and recipe.is_for_here and not recipe.force and _is_slower(source, graph):
-            raise NotWorthwhileError(f"{slowness[0]}; --force writes it all the same")
+        must_be_quick = recipe.is_for_here and not recipe.even_if_worse
+        if slowness and must_be_quick and _is_slower(source, graph):
+            raise NotWorthwhileError(f"{slowness[0]}; --even-if-worse writes it all the same")
         tell("comparing maps")
         measured |= attempt.compare_maps(graph)
         derived = write_derived(
@@ -142,7 +143,7 @@ class _Attempt:
         self._judge = Judge(
             self._original, pictures.held_out, classes=pictures.classes, class_axis=axis
         )
-        if not recipe.force:
+        if not recipe.even_if_worse:
             _check_domain(source, self._judge)
         tell("preparing the graph")
         self.graph = prepare(source.graph, folder)

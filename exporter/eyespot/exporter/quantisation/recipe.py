@@ -28,7 +28,7 @@ class Recipe:
         max_accuracy_drop: In points, where the classes of the pictures are known.
         min_agreement: Fraction of pictures with the same top class, where they are not.
         most_pictures: To read.
-        force: Write it though it is less exact than that, or slower than its source here.
+        even_if_worse: Write it though it is less exact than that, or slower than its source here.
     """
 
     method: Method = "static"
@@ -38,7 +38,7 @@ class Recipe:
     max_accuracy_drop: float = 1.0
     min_agreement: float = 0.98
     most_pictures: int = MAX_PICTURES
-    force: bool = False
+    even_if_worse: bool = False
 
     @property
     def target(self) -> Processor:

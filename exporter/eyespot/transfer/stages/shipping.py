@@ -48,7 +48,7 @@ def export_fine_tuned(
     repository: Path | str,
     *,
     name: str,
-    force: bool = False,
+    replace: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ExportResult:
     """Export a fine-tuned network, compared with its original on the pictures held out.
@@ -57,7 +57,7 @@ def export_fine_tuned(
         tuned: What `fine_tune` gave.
         repository: Made if it does not exist.
         name: Of the model.
-        force: Replace the latest version, and what else stands in the way.
+        replace: Replace the latest version, and what else stands in the way.
         progress: Told what is being done.
 
     Raises:
@@ -80,7 +80,7 @@ def export_fine_tuned(
             independent_classes=tuned.recipe.task == "multi-label",
             provenance=provenance_of(tuned),
             parity_images=Path(folder),
-            force=force,
+            replace=replace,
             seed=tuned.recipe.seed,
             progress=progress,
         )
@@ -117,7 +117,7 @@ def told_recipe(tuned: FineTuned) -> dict[str, Any]:
 
 
 def require_place(
-    repository: Path | str, *, name: str, labels: Sequence[str] = (), force: bool = False
+    repository: Path | str, *, name: str, labels: Sequence[str] = (), replace: bool = False
 ) -> None:
     """Check that a model can be written, before hours are spent on it.
 
@@ -125,7 +125,7 @@ def require_place(
         repository: It need not exist yet.
         name: Of the model.
         labels: That it will have; empty where they are not known yet.
-        force: A model of other classes may be replaced.
+        replace: A model of other classes may be replaced.
 
     Raises:
         RepositoryError: The name is none, the folder cannot be written, or a model of other
@@ -147,9 +147,9 @@ def require_place(
     if not labels:
         return
     check_labels(labels, classes=len(labels))
-    if not force and there.exists() and read_labels(there) != tuple(labels):
+    if not replace and there.exists() and read_labels(there) != tuple(labels):
         raise RepositoryError(
-            f"{name} in {repository} has other classes: choose another name, or force to replace it"
+            f"{name} in {repository} has other classes: choose another name, or --replace it"
         )
 
 
