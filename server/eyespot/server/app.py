@@ -104,6 +104,7 @@ class Server:
         operations = OperationsServicer(
             self.dataplane,
             self._loader,
+            entrances=entrances,
             shared_memory=self._shared_memory,
             log=self._log,
             tracing=self._tracing,

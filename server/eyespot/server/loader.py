@@ -17,7 +17,6 @@ from eyespot.server.errors import (
     LoadError,
     ModelNotFoundError,
     RepositoryError,
-    StartError,
 )
 from eyespot.server.first_loads import FirstLoads, begin_first_loads
 from eyespot.server.following import Following

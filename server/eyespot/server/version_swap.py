@@ -53,9 +53,7 @@ class VersionSwap:
         self._retiring: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Future[None]] = set()
 
-    async def load_at_start(
-        self, folder: VersionFolder, loading: Awaitable[LoadedVersion]
-    ) -> None:
+    async def load_at_start(self, folder: VersionFolder, loading: Awaitable[LoadedVersion]) -> None:
         """Takes up a version where none is served yet: it answers before it can be explained.
 
         Args:
