@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import platform
 import shutil
 import stat
 from collections.abc import Iterator
@@ -93,7 +92,7 @@ def _key(sha256: str, settings: SessionSettings) -> str:
 
 def _processor() -> str:
     """What a graph may be rewritten for: the architecture, the model and its instructions."""
-    told = {platform.machine(), platform.processor()}
+    told = {os.uname().machine}
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         told |= {line for line in lines if line.startswith(("model name", "flags", "Features"))}
