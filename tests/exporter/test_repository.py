@@ -13,12 +13,12 @@ from eyespot.exporter.model_config import build_config, default_batch_size, read
 from eyespot.exporter.repository import (
     check_name,
     list_models,
-    list_versions,
     plan_version,
     remove_leftovers,
     written_version,
 )
 from eyespot.v1.manifest import TensorSpec
+from eyespot.v1.repository_folders import list_versions
 
 
 def config_of(*, size=32, classes=10, max_batch_size=8, labelled=None, parameters=None):
@@ -232,6 +232,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_repository import config_of
 from eyespot.exporter import repository
+from eyespot.v1.repository_folders import list_versions
 
 plan = repository.plan_version(
     Path(sys.argv[1]), config_of(size=64), labels=None, max_batch_size=None, replace=True

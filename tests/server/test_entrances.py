@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from PIL import ExifTags, Image
 from tests.server.tiny import FLOAT, graph, read_outputs, status_of
 
+from eyespot.client import AsyncClient
 from eyespot.server import picture_decoding
 from eyespot.v1 import explain_pb2, model_config_pb2
 from eyespot.v1 import inference_pb2 as pb
@@ -83,7 +84,14 @@ async def test_pictures_of_each_format_become_what_the_rule_makes_of_them(seeing
         file_of(picture(6).quantize(8), "PNG"),
     ]
     async with serving() as (_, client):
-        answer = await client.inference.ModelInfer(image_request("seeing_image", *files))
+        request = image_request("seeing_image", *files)
+        answer = await client.inference.ModelInfer(request)
+        request.inputs[0].shape[:] = [len(files)]  # as tritonclient's users write a list, too
+        flat = await client.inference.ModelInfer(request)
+        assert flat == answer
+        request.inputs[0].shape[:] = []
+        _, told = await status_of(client.inference.ModelInfer(request))
+        assert "Expected [-1,1], got []" in told
     seen = read_outputs(answer)["y"]
     expected = [RULE.apply(Image.open(io.BytesIO(each))) for each in files]
     assert answer.model_name == "seeing_image"
@@ -124,6 +132,18 @@ async def test_it_describes_itself_as_a_model_of_one_input(seeing, serving):
     assert not [name for name in config.parameters if name.startswith(("pre", "image_"))]
     assert is_ready.ready
     assert not other.ready
+
+
+async def test_the_index_tells_the_name_and_our_client_counts_models(seeing, serving):
+    seeing.add("blind")
+    async with serving() as (server, client):
+        index = await client.inference.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))
+        async with AsyncClient(server.address) as ours:
+            models = await ours.repository_index()
+    told = [(model.name, model.version, model.takes_pictures_for) for model in index.models]
+    assert told == [("blind", "1", ""), ("seeing", "1", ""), ("seeing_image", "1", "seeing")]
+    assert {model.state for model in index.models} == {"READY"}
+    assert [model.name for model in models] == ["blind", "seeing"]
 
 
 async def test_pictures_and_pixels_share_a_batch(repository, serving):

@@ -48,7 +48,9 @@ def test_every_request_error_has_its_status():
     leaves = {c for c in _classes() if issubclass(c, errors.RequestError)}
     assert leaves - {errors.RequestError} == set(STATUSES)
     for error, name in STATUSES.items():
-        assert error.status is grpc.StatusCode[name]
+        assert error.status_name == name
+    assert errors.NotFoundError("it").status is grpc.StatusCode.NOT_FOUND
+    assert {"UNKNOWN", *STATUSES.values()} <= {status.name for status in grpc.StatusCode}
 
 
 def test_drawing_shows_the_tree():

@@ -70,7 +70,7 @@ def opened(monkeypatch):
 def test_the_second_start_finds_what_the_first_has_made(model, tmp_path, opened):
     folder = tmp_path / "deep" / "cache"
     first, second = open_it(model, folder), open_it(model, folder)
-    assert opened == [("all", ["optimised"]), ("all", ["content"])]
+    assert opened == [("all", ["optimised"]), ("all", ["cached"])]
     levels = [
         each._session.get_session_options().graph_optimization_level for each in (first, second)
     ]
@@ -92,7 +92,7 @@ def test_what_was_changed_is_made_anew(model, tmp_path, opened, caplog):
         np.testing.assert_array_equal(answer(open_it(model, folder)), answer(Session.open(model)))
         assert [each.read_bytes() for each in files_of(folder)] == [whole]
     assert caplog.text.count("is not what was written") == 4
-    assert ("all", ["content"]) not in opened
+    assert ("all", ["cached"]) not in opened
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])

@@ -1,5 +1,6 @@
 """A small box: what a server that serves tensors alone never loads, and that it calls nobody."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,13 @@ import sys
 import pytest
 from tests.server.test_entrances import RULE, config_of, pixels_as_numbers
 
+# What a model is loaded with needs none of these, and each takes as long to import as a small one.
+NEVER_BEFORE_MODELS_LOAD = {"grpc", "grpc_health", "tempfile", "difflib"}
 # Each of them takes memory and time at every start, for what most servers never do.
 NEVER_FOR_TENSORS = {
     "PIL",
     "email",
+    "grpc_reflection.v1alpha",
     "importlib.metadata",
     "matplotlib",
     "onnx",
@@ -106,3 +110,37 @@ def test_a_start_loads_only_what_it_needs_and_calls_nobody(started):
     assert called == ""
     assert modules & NEVER_FOR_TENSORS == set()
     assert {"onnxruntime", "grpc", "numpy"} <= modules
+
+
+# Ends where models would begin to load, and tells what was loaded and how many threads there are.
+BEGINNING = """
+import os
+import sys
+import types
+
+def begin(settings, threads):
+    print(len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS"))
+    del sys.modules["eyespot.server.first_loads"]
+    import eyespot.server.first_loads
+    print(*sorted(sys.modules))
+    raise eyespot.server.first_loads.StartError("enough")
+
+stand_in = sys.modules["eyespot.server.first_loads"] = types.ModuleType("first_loads")
+stand_in.begin_first_loads = begin
+
+from eyespot.cli.main import main
+sys.exit(main(["serve", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("told", [None, "1"])
+def test_models_begin_to_load_before_grpc_is_imported(tmp_path, told):
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    if told is not None:
+        environment["OPENBLAS_NUM_THREADS"] = told
+    command = [sys.executable, "-c", BEGINNING, tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (ran.returncode, "enough" in ran.stderr) == (1, True), ran.stderr
+    rest, modules = ran.stdout.splitlines()
+    assert set(modules.split()) & NEVER_BEFORE_MODELS_LOAD == set()
+    assert rest == f"1 {told}"  # NumPy has started no thread, and left no variable

@@ -17,7 +17,7 @@ from eyespot.exporter.parity import (
     random_batches,
     run_session,
 )
-from eyespot.exporter.repository import list_models, list_versions
+from eyespot.exporter.repository import list_models
 from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
@@ -32,6 +32,7 @@ from eyespot.v1.manifest import (
 )
 from eyespot.v1.model_config_pb2 import ModelConfig
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
+from eyespot.v1.repository_folders import list_versions
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
 

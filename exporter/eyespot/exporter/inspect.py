@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from eyespot.exporter.errors import OriginalError, RepositoryError
 from eyespot.exporter.model_config import read_config
 from eyespot.exporter.original_file import read_program
-from eyespot.exporter.repository import check_name, list_models, list_versions
+from eyespot.exporter.repository import check_name, list_models
 from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -24,6 +24,7 @@ from eyespot.v1.manifest import (
     read_manifest,
 )
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.repository_folders import list_versions
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from eyespot.exporter.labels import read_labels, write_labels
 from eyespot.exporter.model_config import differences, read_config, write_config
 from eyespot.v1.manifest import CONFIG_FILE, LABELS_FILE
 from eyespot.v1.model_config_pb2 import ModelConfig
+from eyespot.v1.repository_folders import list_versions, model_folders
 
 _WORKSPACE_PREFIX = ".eyespot-"
 _LOCK = "lock"
@@ -109,17 +110,7 @@ def list_models(repository: Path) -> list[str]:
     """
     if not repository.is_dir():
         raise RepositoryError(f"{repository} is no model repository: there is no such folder")
-    folders = (path for path in repository.iterdir() if path.is_dir())
-    return sorted(path.name for path in folders if not path.name.startswith("."))
-
-
-def list_versions(model: Path) -> list[str]:
-    """Name the versions of a model, the latest last."""
-    if not model.is_dir():
-        return []
-    names = [path.name for path in model.iterdir() if path.is_dir()]
-    numbers = [name for name in names if name.isascii() and name.isdecimal()]
-    return sorted(numbers, key=lambda name: (int(name), name))
+    return model_folders(repository)
 
 
 def plan_version(

@@ -19,7 +19,6 @@ from torch.fx.graph import CodeGen
 from eyespot.exporter.capture import silenced
 from eyespot.exporter.errors import OriginalError
 from eyespot.exporter.original_file import read_program
-from eyespot.exporter.repository import list_versions
 from eyespot.transfer.errors import BackboneError
 from eyespot.v1.manifest import (
     MANIFEST_FILE,
@@ -31,6 +30,7 @@ from eyespot.v1.manifest import (
     sha256_of,
 )
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.repository_folders import list_versions
 from eyespot.zoo import ArchitectureError, create_model, list_models, set_transform_input
 
 CAPTURED_HEAD = "head"

@@ -378,20 +378,22 @@ class RepositoryIndexRequest(_message.Message):
 class RepositoryIndexResponse(_message.Message):
     __slots__ = ("models",)
     class ModelIndex(_message.Message):
-        __slots__ = ("name", "version", "state", "reason", "derivation", "explainer_is_loading")
+        __slots__ = ("name", "version", "state", "reason", "derivation", "explainer_is_loading", "takes_pictures_for")
         NAME_FIELD_NUMBER: _ClassVar[int]
         VERSION_FIELD_NUMBER: _ClassVar[int]
         STATE_FIELD_NUMBER: _ClassVar[int]
         REASON_FIELD_NUMBER: _ClassVar[int]
         DERIVATION_FIELD_NUMBER: _ClassVar[int]
         EXPLAINER_IS_LOADING_FIELD_NUMBER: _ClassVar[int]
+        TAKES_PICTURES_FOR_FIELD_NUMBER: _ClassVar[int]
         name: str
         version: str
         state: str
         reason: str
         derivation: str
         explainer_is_loading: bool
-        def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., derivation: _Optional[str] = ..., explainer_is_loading: bool = ...) -> None: ...
+        takes_pictures_for: str
+        def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., derivation: _Optional[str] = ..., explainer_is_loading: bool = ..., takes_pictures_for: _Optional[str] = ...) -> None: ...
     MODELS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]
     def __init__(self, models: _Optional[_Iterable[_Union[RepositoryIndexResponse.ModelIndex, _Mapping]]] = ...) -> None: ...

@@ -34,7 +34,7 @@ _HALF = 128  # of the brightness from which a pixel is white
 # Told, so that other clients need not guess it; it is the same for every rule.
 _CHANNEL_AXIS, _CHANNELS_LAST = "channel_axis", 3
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 
 class PreprocessingError(ValueError):
@@ -66,8 +66,8 @@ class PreprocessingRule:
     def __post_init__(self) -> None:
         if self.color_order not in _CHANNELS:
             raise PreprocessingError(_one_of("color_order", self.color_order, _CHANNELS))
-        if self.interpolation not in _INTERPOLATIONS:
-            raise PreprocessingError(_one_of("interpolation", self.interpolation, _INTERPOLATIONS))
+        if self.interpolation not in INTERPOLATIONS:
+            raise PreprocessingError(_one_of("interpolation", self.interpolation, INTERPOLATIONS))
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise PreprocessingError(
@@ -102,7 +102,9 @@ class PreprocessingRule:
         """
         if 0 in image.size:
             raise PreprocessingError(f"the picture has no pixels: {image.width}x{image.height}")
-        image = upright(image).convert("L" if self.color_order == "GRAY" else "RGB")
+        image, mode = upright(image), "L" if self.color_order == "GRAY" else "RGB"
+        if image.mode != mode:  # or else it would be copied
+            image = image.convert(mode)
         if self.resize_size is not None:
             image = _resize(image, self.resize_size, self.interpolation)
         if self.crop_size is not None:

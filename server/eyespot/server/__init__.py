@@ -1,6 +1,6 @@
 """The server: a Triton model repository in, inference and saliency over gRPC out."""
 
-from eyespot.server.app import run, serve
 from eyespot.server.config import ServerConfig
+from eyespot.server.process import run
 
-__all__ = ["ServerConfig", "run", "serve"]
+__all__ = ["ServerConfig", "run"]

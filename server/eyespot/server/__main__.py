@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 
-from eyespot.server.app import run
 from eyespot.server.config import ServerConfig, add_arguments
 from eyespot.server.errors import ConfigError
+from eyespot.server.process import run
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The server as a process: starts, loads, listens to signals, drains, ends.
+"""The server: starts, loads, listens to signals, drains, ends.
 
 Connections are accepted before the models are loaded, so that ServerLive is answered
 while ServerReady still says no. SIGTERM and SIGINT end it: nothing more is admitted,
@@ -9,31 +9,29 @@ SIGINT ends it at once, and SIGHUP reads anew what can be (signals.py, reloading
 import asyncio
 import logging
 import os
-import resource
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health, health_pb2
 
-from eyespot.server.config import ServerConfig, unknown_variables
+from eyespot.server.config import ServerConfig
 from eyespot.server.dataplane import Dataplane, ModelState
 from eyespot.server.door import Door, open_doors
 from eyespot.server.entrances import Entrances
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
+from eyespot.server.first_loads import FirstLoads
 from eyespot.server.loader import Loader
-from eyespot.server.loading_threads import is_any_busy
-from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
-from eyespot.server.metrics import MetricsServer
+from eyespot.server.logs import Log, LogSettings
 from eyespot.server.operations_servicer import OperationsServicer
 from eyespot.server.picture_decoding import PictureDecoder
-from eyespot.server.process_memory import give_back, keep_little
+from eyespot.server.process_memory import give_back
 from eyespot.server.reloading import ReadSettings, Reloading
 from eyespot.server.servicer import InferenceServicer
-from eyespot.server.session import check_device
 from eyespot.server.shared_memory import SharedMemory
-from eyespot.server.signals import end_at_once, listening_to_signals
-from eyespot.server.supervised import Parent, become_supervisor
+from eyespot.server.signals import listening_to_signals
+from eyespot.server.supervised import Parent
 from eyespot.server.tokens import TokenFile
 from eyespot.server.tracing import ENDPOINT_VARIABLES, TraceSettings, Tracing
 from eyespot.v1.services import (
@@ -42,6 +40,9 @@ from eyespot.v1.services import (
     generic_handler,
 )
 
+if TYPE_CHECKING:
+    from eyespot.server.metrics import MetricsServer
+
 _SERVICES = (INFERENCE_SERVICE, EXPLAIN_SERVICE)
 # After the last answer: what gRPC still needs to hand it to the network.
 _FLUSH_SECONDS = 5.0
@@ -49,7 +50,6 @@ _FLUSH_SECONDS = 5.0
 # So calls are refused in our own words until none has come for a while.
 _QUIET_SECONDS = 0.2
 _MOST_QUIET_WAITS = 10
-_MOST_FILES = 65_536  # open at once, connections among them
 _logger = logging.getLogger(__name__)
 
 
@@ -61,6 +61,7 @@ class Server:
         log: what calls may change; the process's own.
         read_settings: gives the settings as they are now.
         parent: the supervisor of the process, if it has one.
+        first: what is being loaded already.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Server:
         *,
         read_settings: ReadSettings | None = None,
         parent: Parent | None = None,
+        first: FirstLoads | None = None,
     ) -> None:
         self.config = config
         self._log = log or Log(LogSettings.from_level(config.log_level, config.log_format))
@@ -77,7 +79,7 @@ class Server:
         self._parent = parent
         self._reloading: Reloading | None = None
         self.dataplane = Dataplane()
-        self._loader = Loader(self.dataplane, config, on_change=self._tell_health)
+        self._loader = Loader(self.dataplane, config, on_change=self._tell_health, first=first)
         self._doors: list[Door] = []
         self._following: asyncio.Task[None] | None = None
         self._metrics: MetricsServer | None = None
@@ -102,6 +104,7 @@ class Server:
         operations = OperationsServicer(
             self.dataplane,
             self._loader,
+            entrances=entrances,
             shared_memory=self._shared_memory,
             log=self._log,
             tracing=self._tracing,
@@ -121,14 +124,13 @@ class Server:
         """
         if self._parent is not None:
             self._parent.end_with_it()
-        if self.config.low_memory:
-            keep_little()
-        check_device(self.config.device)
         self._open_tracing()
-        self._loader.scan()
+        self._loader.begin()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         if self.config.metrics_port:
+            from eyespot.server.metrics import MetricsServer  # not for every start
+
             host = self.config.admin_host if self.config.admin_port else self.config.host
             restarts = self._parent.restarts if self._parent is not None else 0
             self._metrics = MetricsServer(
@@ -257,7 +259,11 @@ class Server:
 
 
 async def serve(
-    config: ServerConfig, log: Log | None = None, *, read_settings: ReadSettings | None = None
+    config: ServerConfig,
+    log: Log | None = None,
+    *,
+    read_settings: ReadSettings | None = None,
+    first: FirstLoads | None = None,
 ) -> int:
     """Serves until SIGTERM or SIGINT, and returns the exit code.
 
@@ -265,9 +271,10 @@ async def serve(
         config: the settings.
         log: what calls may change; the process's own.
         read_settings: gives the settings as they are now, at SIGHUP.
+        first: what is being loaded already.
     """
     parent = Parent.from_environment(os.environ)
-    server = Server(config, log, read_settings=read_settings, parent=parent)
+    server = Server(config, log, read_settings=read_settings, parent=parent, first=first)
     is_stopping, wants_reload = asyncio.Event(), asyncio.Event()
     with listening_to_signals(drain=is_stopping.set, reload=wants_reload.set):
         try:
@@ -296,44 +303,6 @@ async def _reload_whenever(is_wanted: asyncio.Event, server: Server) -> None:
         await is_wanted.wait()
         is_wanted.clear()
         await server.reload()
-
-
-def run(config: ServerConfig, *, read_settings: ReadSettings | None = None) -> int:
-    """Serves in an event loop of its own, with logging set up, and returns the exit code.
-
-    With `supervised`, this process becomes the supervisor of another that serves.
-
-    Args:
-        config: the settings.
-        read_settings: gives the settings as they are now, at SIGHUP.
-    """
-    log = Log(LogSettings.from_level(config.log_level, config.log_format))
-    log.open()
-    _raise_file_limit()
-    if unknown := unknown_variables(os.environ):
-        _logger.warning(
-            "environment variables that are no settings are ignored: %s", ", ".join(unknown)
-        )
-    try:
-        if config.supervised:
-            become_supervisor(config)
-        exit_code = asyncio.run(serve(config, log, read_settings=read_settings))
-    except StartError as error:
-        _logger.error("%s", error)
-        exit_code = 1
-    finally:
-        leave_lines_that_cannot_be_written()
-    if is_any_busy():
-        end_at_once(exit_code)
-    return exit_code
-
-
-def _raise_file_limit() -> None:
-    """Lets as many connections be open as the system allows; out of the box it is 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _wants_traces(config: ServerConfig) -> bool:

@@ -7,7 +7,6 @@ a variable the file (`--config`, `EYESPOT_CONFIG`), the file the default.
 
 import argparse
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -351,7 +350,8 @@ def _names() -> list[str]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    import tomllib  # not for every start
+    import difflib  # not for every start
+    import tomllib
 
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
 """The names that calls find a model by: `<name>` takes tensors, `<name>_image` encoded pictures.
 
 The second is there by itself where the configuration tells a preprocessing rule. It has one
-input, `image`, of BYTES: a JPEG, PNG or WebP a row. What they show becomes the pixels that
-the model takes, and joins batches with requests that bring theirs. A model of the repository
-that bears such a name is served under it as it is.
+input, `image`, of BYTES [-1, 1]: a JPEG, PNG or WebP a row; as [-1] it is taken too. What they
+show becomes the pixels that the model takes, and joins batches with requests that bring theirs. A
+model of the repository that bears such a name is served under it as it is.
 """
 
 from dataclasses import replace
@@ -58,6 +58,9 @@ class PictureEntrance(Entrance):
 
     async def read(self, request: Any) -> DecodedInputs:
         """Reads the pictures, and turns them into the pixels that the model takes."""
+        for tensor in request.inputs:
+            if tensor.name == INPUT and len(tensor.shape) == 1:
+                tensor.shape.append(1)  # [B] -> [B, 1], for a row is one picture
         decoded = self.signature.read_inputs(request)
         pictures = decoded.arrays[INPUT].ravel().tolist()  # (B, 1) -> B
         what = f"input '{INPUT}' for model '{self.config.name}'"

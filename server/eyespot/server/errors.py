@@ -1,7 +1,7 @@
 """What can go wrong in the server, and who has to act.
 
 ServerError
-├── RequestError                 answered to one call; `status` is its gRPC status
+├── RequestError                 answered to one call; `status_name` is its gRPC status
 │   ├── InvalidArgumentError     INVALID_ARGUMENT     the request does not fit the model
 │   ├── NotFoundError            NOT_FOUND
 │   │   └── ModelNotFoundError       no such model or version
@@ -37,9 +37,10 @@ ServerError is a bug of ours: it is logged with its trace under an id, and the
 caller hears the id alone.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import grpc
+if TYPE_CHECKING:  # models begin to load before gRPC is imported
+    import grpc
 
 # After a refusal, where nobody knows better.
 ASK_AGAIN_SECONDS = 1.0
@@ -57,21 +58,28 @@ class RequestError(ServerError):
     `wait_seconds` when, where that is known.
     """
 
-    status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    status_name: ClassVar[str] = "UNKNOWN"
     may_pass: ClassVar[bool] = True
     wait_seconds: float | None = None
+
+    @property
+    def status(self) -> "grpc.StatusCode":
+        """What gRPC calls it."""
+        import grpc
+
+        return grpc.StatusCode[self.status_name]
 
 
 class InvalidArgumentError(RequestError):
     """The request does not fit the model; names what was expected and found."""
 
-    status = grpc.StatusCode.INVALID_ARGUMENT
+    status_name = "INVALID_ARGUMENT"
 
 
 class NotFoundError(RequestError):
     """There is nothing of that name."""
 
-    status = grpc.StatusCode.NOT_FOUND
+    status_name = "NOT_FOUND"
 
 
 class ModelNotFoundError(NotFoundError):
@@ -81,13 +89,13 @@ class ModelNotFoundError(NotFoundError):
 class AlreadyExistsError(RequestError):
     """A name is taken."""
 
-    status = grpc.StatusCode.ALREADY_EXISTS
+    status_name = "ALREADY_EXISTS"
 
 
 class UnavailableError(RequestError):
     """The call was not begun; it may be sent again."""
 
-    status = grpc.StatusCode.UNAVAILABLE
+    status_name = "UNAVAILABLE"
 
 
 class ModelUnavailableError(UnavailableError):
@@ -133,7 +141,7 @@ class ResourceExhaustedError(RequestError):
         wait_seconds: when it is worth while to ask again; None where nobody knows.
     """
 
-    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    status_name = "RESOURCE_EXHAUSTED"
 
     def __init__(self, message: str, *, wait_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -159,25 +167,25 @@ class TooManyRequestsError(ResourceExhaustedError):
 class UnauthenticatedError(RequestError):
     """The server does not know who calls."""
 
-    status = grpc.StatusCode.UNAUTHENTICATED
+    status_name = "UNAUTHENTICATED"
 
 
 class PermissionDeniedError(RequestError):
     """The caller may not do that, or not at this port."""
 
-    status = grpc.StatusCode.PERMISSION_DENIED
+    status_name = "PERMISSION_DENIED"
 
 
 class DeadlineExceededError(RequestError):
     """The caller's deadline passed before the request could be run."""
 
-    status = grpc.StatusCode.DEADLINE_EXCEEDED
+    status_name = "DEADLINE_EXCEEDED"
 
 
 class FailedPreconditionError(RequestError):
     """The model is not in a state that allows the call."""
 
-    status = grpc.StatusCode.FAILED_PRECONDITION
+    status_name = "FAILED_PRECONDITION"
 
 
 class NotExplainableError(FailedPreconditionError):
@@ -191,7 +199,7 @@ class LoadError(FailedPreconditionError):
 class UnimplementedError(RequestError):
     """The protocol has a word for it, this server does not do it."""
 
-    status = grpc.StatusCode.UNIMPLEMENTED
+    status_name = "UNIMPLEMENTED"
 
 
 class ExplainUnavailableError(UnimplementedError):
@@ -201,7 +209,7 @@ class ExplainUnavailableError(UnimplementedError):
 class InternalError(RequestError):
     """A fault of ours, which the log tells in full under the id of the message."""
 
-    status = grpc.StatusCode.INTERNAL
+    status_name = "INTERNAL"
 
 
 class RepositoryError(ServerError):

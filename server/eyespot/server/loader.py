@@ -5,9 +5,9 @@ How a version takes the place of another without a call that fails is in version
 
 import asyncio
 import logging
-import tempfile
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from eyespot.server.errors import (
     LoadError,
     ModelNotFoundError,
     RepositoryError,
-    StartError,
 )
+from eyespot.server.first_loads import FirstLoads, begin_first_loads
 from eyespot.server.following import Following
+from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.repository import (
     BrokenModel,
@@ -27,7 +28,6 @@ from eyespot.server.repository import (
     fingerprint,
     is_model_name,
     model_names,
-    scan,
     scan_model,
     suggest_repository,
     write_files,
@@ -45,6 +45,7 @@ class Loader:
         dataplane: what is served.
         settings: where the repository is, and how its models are loaded.
         on_change: awaited with the name of a model after calls may find it, or no more.
+        first: what is being loaded already.
     """
 
     def __init__(
@@ -53,12 +54,15 @@ class Loader:
         settings: ServerConfig,
         *,
         on_change: Callable[[str], Awaitable[None]],
+        first: FirstLoads | None = None,
     ) -> None:
         self._dataplane = dataplane
         self._settings = settings
         self._on_change = on_change
-        self._found: list[VersionFolder | BrokenModel] = []
-        self._threads = LoadingThreads()
+        self._first = first
+        self._threads = LoadingThreads() if first is None else first.threads
+        self._found: Sequence[VersionFolder | BrokenModel] = []
+        self._begun: dict[tuple[str, str], Future[LoadedVersion]] = {}
         # One load of a model at a time: the last one asked for is the one that stays.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._fingerprints: dict[str, Hashable] = {}
@@ -72,23 +76,16 @@ class Loader:
             forget=self._forget,
         )
 
-    def scan(self) -> None:
-        """Looks for what is to be loaded at the start.
+    def begin(self) -> None:
+        """Begins to load what the repository wants served, if that has not been begun.
 
         Raises:
-            StartError: the repository cannot be read, or lacks a model that is named.
+            StartError: as `begin_first_loads`.
         """
-        found = scan(self._settings.repository)
-        if self._settings.model_control_mode == "explicit":
-            wanted = [name.strip() for name in self._settings.load_model.split(",") if name.strip()]
-            names = {each.model_name for each in found}
-            if missing := sorted(set(wanted) - names - {"*"}):
-                raise StartError(
-                    f"load_model names {', '.join(missing)}, the repository has "
-                    f"{', '.join(sorted(names)) or 'no model'}"
-                )
-            found = [each for each in found if "*" in wanted or each.model_name in wanted]
-        self._found = found
+        first = self._first or begin_first_loads(self._settings, self._threads)
+        self._first = None  # what was loaded and is taken out again must not stay in memory
+        self._found, self._begun = first.found, first.begun
+        self._fingerprints.update(first.fingerprints)
         self._following.begin()
 
     async def load_all(self) -> None:
@@ -98,9 +95,6 @@ class Loader:
             StartError: nothing can be served at all.
         """
         for found in self._found:
-            self._fingerprints[found.model_name] = fingerprint(
-                self._settings.repository, found.model_name
-            )
             if isinstance(found, BrokenModel):
                 self._swap.mark_unavailable(found)
             else:
@@ -109,7 +103,7 @@ class Loader:
             await self._on_change(name)
         self._dataplane.expect_no_more()
         folders = [found for found in self._found if isinstance(found, VersionFolder)]
-        await asyncio.gather(*(self._swap.load_at_start(folder) for folder in folders))
+        await asyncio.gather(*map(self._load_at_start, folders))
 
     def hint(self) -> str:
         """What may help where no model is ready."""
@@ -154,6 +148,8 @@ class Loader:
                 f"{failed}, calls may not bring files; start the server with --load-files, or put "
                 "them into the model repository"
             )
+        import tempfile  # not for every start
+
         try:
             workspace = tempfile.TemporaryDirectory(prefix="eyespot-", ignore_cleanup_errors=True)
         except OSError as error:
@@ -221,6 +217,10 @@ class Loader:
                 f"{failed}, explicit model load / unload is not allowed with model_control_mode "
                 f"{mode}; start the server with --model-control-mode explicit"
             )
+
+    async def _load_at_start(self, folder: VersionFolder) -> None:
+        begun = self._begun.pop((folder.model_name, folder.model_version))
+        await self._swap.load_at_start(folder, asyncio.wrap_future(begun))
 
     async def _load(
         self, name: str, *, config: str | None = None, repository: Path | None = None

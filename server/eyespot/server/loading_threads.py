@@ -4,11 +4,10 @@ Importing PyTorch or reading a graph takes seconds, and nothing can interrupt ei
 its threads when it ends, so a process that is told to end meanwhile has to leave without that.
 """
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -24,8 +23,8 @@ class LoadingThreads:
             max(1, len(os.sched_getaffinity(0))), thread_name_prefix="load"
         )
 
-    async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Give back what a function returns, or raise its error."""
+    def submit(self, function: Callable[[], ResultT]) -> Future[ResultT]:
+        """Begin to run a function."""
 
         def noted() -> ResultT:
             _busy.add(threading.get_ident())
@@ -34,7 +33,13 @@ class LoadingThreads:
             finally:
                 _busy.discard(threading.get_ident())
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, noted)
+        return self._executor.submit(noted)
+
+    async def run(self, function: Callable[[], ResultT]) -> ResultT:
+        """Give back what a function returns, or raise its error."""
+        from asyncio import wrap_future  # imported while the first models are being loaded
+
+        return await wrap_future(self.submit(function))
 
     def close(self) -> None:
         """Let go of the threads; what they are in the middle of is not waited for."""

@@ -7,6 +7,7 @@ from typing import Any
 from eyespot.server.answering import answering
 from eyespot.server.callers import Right, current_caller
 from eyespot.server.dataplane import Dataplane, ModelState
+from eyespot.server.entrances import Entrances
 from eyespot.server.errors import InvalidArgumentError, PermissionDeniedError, UnimplementedError
 from eyespot.server.loader import Loader
 from eyespot.server.logs import Log
@@ -32,12 +33,14 @@ class OperationsServicer:
         dataplane: Dataplane,
         loader: Loader,
         *,
+        entrances: Entrances,
         shared_memory: SharedMemory,
         log: Log,
         tracing: Tracing,
     ) -> None:
         self._dataplane = dataplane
         self._loader = loader
+        self._entrances = entrances
         self._shared_memory = shared_memory
         self._log = log
         self._tracing = tracing
@@ -57,6 +60,15 @@ class OperationsServicer:
                         entry.model_name, entry.model_version
                     ),
                 )
+            if entry.state is ModelState.READY:
+                model = self._dataplane.model(entry.model_name, entry.model_version)
+                if name := self._entrances.picture_name(model):
+                    response.models.add(
+                        name=name,
+                        version=entry.model_version,
+                        state=entry.state.value,
+                        takes_pictures_for=entry.model_name,
+                    )
         if not request.ready:  # as Triton tells them: by name alone
             for name in await self._loader.never_loaded():
                 response.models.add(name=name)

@@ -9,13 +9,12 @@ import asyncio
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.errors import InvalidArgumentError, QueueFullError
+from eyespot.server.workers import Workers
 from eyespot.v1.picture_files import ENCODED_FORMATS, encoded_format, open_picture
 from eyespot.v1.preprocessing import PreprocessingRule
 
@@ -35,7 +34,7 @@ class PictureDecoder:
         self._most_bytes = most_bytes
         self._requests = 0
         self._thread_count = max(1, len(os.sched_getaffinity(0)))
-        self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="pictures")
+        self._workers = Workers(self._thread_count, name="pictures")
 
     async def decode(
         self, pictures: Sequence[bytes], rule: PreprocessingRule, *, what: str
@@ -61,30 +60,25 @@ class PictureDecoder:
 
     def close(self) -> None:
         """Lets go of the threads; what they are in the middle of is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     async def _decode(
         self, pictures: Sequence[bytes], rule: PreprocessingRule, what: str
     ) -> Pixels:
-        loop = asyncio.get_running_loop()
         most_bytes = self._most_bytes // len(pictures)
-        share = -(-len(pictures) // self._thread_count)
+        size = -(-len(pictures) // self._thread_count)
         shares = [
-            loop.run_in_executor(
-                self._threads,
-                partial(
-                    _decode_rows, pictures[start : start + share], start, rule, most_bytes, what
-                ),
+            self._workers.run(
+                _decode_rows, pictures[start : start + size], start, rule, most_bytes, what
             )
-            for start in range(0, len(pictures), share)
+            for start in range(0, len(pictures), size)
         ]
-        # All are waited for, so that of several bad rows the first is named.
-        found = await asyncio.gather(*shares, return_exceptions=True)
-        rows: list[Pixels] = []
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
-            rows += each
+        if len(shares) == 1:
+            rows = await shares[0]
+        else:
+            # All are waited for, so that of several bad rows the first is named.
+            found = await asyncio.gather(*shares, return_exceptions=True)
+            rows = [row for each in found for row in _raised(each)]
         shapes = sorted({row.shape for row in rows})
         if len(shapes) > 1:
             raise InvalidArgumentError(
@@ -92,6 +86,12 @@ class PictureDecoder:
                 "rows of one request must have one: send them one by one"
             )
         return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)  # -> (B, H, W, C)
+
+
+def _raised(found: list[Pixels] | BaseException) -> list[Pixels]:
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def _decode_rows(

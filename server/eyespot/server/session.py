@@ -113,7 +113,7 @@ class Session:
         path: Path,
         settings: SessionSettings | None = None,
         *,
-        content: bytes | None = None,
+        cached: Path | None = None,
         optimised: Path | None = None,
     ) -> Self:
         """Loads a graph.
@@ -123,7 +123,7 @@ class Session:
         Args:
             path: of the graph.
             settings: of the session.
-            content: the graph as the runtime has optimised it before, loaded in its place.
+            cached: the graph as the runtime has optimised it before, loaded in its place.
             optimised: where the runtime leaves what it has made of the graph.
 
         Raises:
@@ -133,13 +133,13 @@ class Session:
         settings = settings or SessionSettings()
         is_alone = settings.intra_op_num_threads == 1 and not settings.is_parallel
         in_thread = settings.device == "cpu" and is_alone
-        runtime_session = _open(path, settings, content=content, optimised=optimised)
+        runtime_session = _open(path, settings, cached=cached, optimised=optimised)
         varies = any(-1 in _graph_tensor(node).shape[1:] for node in runtime_session.get_inputs())
         if (
             varies and settings.enable_mem_pattern
         ):  # one would be kept for each size that ever comes
             settings = replace(settings, enable_mem_pattern=False)
-            runtime_session = _open(path, settings, content=content)
+            runtime_session = _open(path, settings, cached=cached)
         session = cls(runtime_session, partial(_open, path, settings), runs_in_its_thread=in_thread)
         if varies:
             session._arena = _arena(settings)
@@ -210,7 +210,7 @@ def _open(
     path: Path,
     settings: SessionSettings,
     *,
-    content: bytes | None = None,
+    cached: Path | None = None,
     optimised: Path | None = None,
 ) -> Any:
     runtime = _import_runtime()
@@ -219,13 +219,13 @@ def _open(
     if settings.device == "cuda":
         provider_options["device_id"] = str(settings.device_id)
     options = _options(
-        runtime, settings if content is None else replace(settings, optimization="none")
+        runtime, settings if cached is None else replace(settings, optimization="none")
     )
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     try:
         session = runtime.InferenceSession(
-            str(path) if content is None else content,
+            str(cached or path),
             options,
             providers=[(provider, provider_options)],
         )

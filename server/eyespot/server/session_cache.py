@@ -2,9 +2,8 @@
 
 A graph is rewritten for the processor each time that it is loaded. The result is kept in a
 file that is named by all it depends on - the graph's SHA-256, the runtime's version, the
-processor, the level of optimisation - and by its own SHA-256. It is read as bytes, and these
-are what is compared and loaded: a file that was damaged or changed is made anew. A folder
-that others may write to is not used, since what lies in it is run.
+processor, the level of optimisation - and by its own SHA-256: a file that was damaged or
+changed is made anew. A folder that others may write to is not used, since what lies in it is run.
 
 Nothing depends on the cache: where it cannot be read or written, models load as without it.
 """
@@ -13,15 +12,14 @@ import contextlib
 import hashlib
 import logging
 import os
-import platform
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from eyespot.server.errors import RepositoryError
 from eyespot.server.session import Session, SessionSettings, runtime_version
+from eyespot.v1.manifest import sha256_of
 
 OFF, AUTO = "off", "auto"
 
@@ -65,9 +63,9 @@ def open_cached(
     try:
         _make_private(folder)
         prefix = f"{_key(sha256, settings)}-"
-        cached = _read(folder, prefix)
+        cached = _find(folder, prefix)
         if cached is not None:
-            return Session.open(path, settings, content=cached)
+            return Session.open(path, settings, cached=cached)
         with _room(folder, path) as written:
             session = Session.open(path, settings, optimised=written)
             _keep(folder, prefix, written)
@@ -94,7 +92,7 @@ def _key(sha256: str, settings: SessionSettings) -> str:
 
 def _processor() -> str:
     """What a graph may be rewritten for: the architecture, the model and its instructions."""
-    told = {platform.machine(), platform.processor()}
+    told = {os.uname().machine}
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         told |= {line for line in lines if line.startswith(("model name", "flags", "Features"))}
@@ -113,14 +111,13 @@ def _make_private(folder: Path) -> None:
         raise PermissionError("it must be a folder of this user that nobody else may write to")
 
 
-def _read(folder: Path, prefix: str) -> bytes | None:
-    """The optimised graph, if its bytes are those that its name tells."""
+def _find(folder: Path, prefix: str) -> Path | None:
+    """The optimised graph, if it is what its name tells."""
     for path in folder.glob(f"{prefix}*.onnx"):
         with contextlib.suppress(OSError):
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() == path.stem.removeprefix(prefix):
+            if sha256_of(path) == path.stem.removeprefix(prefix):
                 os.utime(path)
-                return content
+                return path
             _logger.warning("%s is not what was written: it is made anew", path)
             path.unlink()
     return None
@@ -131,6 +128,8 @@ def _room(folder: Path, path: Path) -> Iterator[Path]:
     """A file for an optimised graph, which is gone afterwards unless it was renamed."""
     if shutil.disk_usage(folder).free < _SPARE * path.stat().st_size:
         raise OSError("the disk is nearly full")
+    import tempfile  # not for every start
+
     descriptor, name = tempfile.mkstemp(prefix=".", suffix=".onnx", dir=folder)
     os.close(descriptor)
     try:
@@ -145,8 +144,7 @@ def _keep(folder: Path, prefix: str, written: Path) -> None:
     The session is there by now: a cache that cannot be written is no reason to load it again.
     """
     with contextlib.suppress(OSError):
-        digest = hashlib.sha256(written.read_bytes()).hexdigest()
-        written.rename(folder / f"{prefix}{digest}.onnx")
+        written.rename(folder / f"{prefix}{sha256_of(written)}.onnx")
         by_age = sorted(folder.glob("*.onnx"), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in by_age[_MOST_FILES:]:
             old.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """What a signal means to the server: to drain, to end at once, or to read its settings anew."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -23,7 +22,9 @@ def listening_to_signals(
             once, with exit code 130.
         reload: called at SIGHUP.
     """
-    loop = asyncio.get_running_loop()
+    from asyncio import get_running_loop  # imported while the first models are being loaded
+
+    loop = get_running_loop()
     is_ending = False
 
     def end(number: int) -> None:

@@ -53,9 +53,14 @@ class VersionSwap:
         self._retiring: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Future[None]] = set()
 
-    async def load_at_start(self, folder: VersionFolder) -> None:
-        """Loads a version where none is served yet: it answers before it can be explained."""
-        outcome = await self._try(folder)
+    async def load_at_start(self, folder: VersionFolder, loading: Awaitable[LoadedVersion]) -> None:
+        """Takes up a version where none is served yet: it answers before it can be explained.
+
+        Args:
+            folder: of the version.
+            loading: what has been begun with it.
+        """
+        outcome = await self._outcome(folder, loading)
         if isinstance(outcome, LoadedVersion):
             model = await self._take_up(outcome)
             model.take_explainer(await self._explainer_of(outcome))
@@ -119,9 +124,15 @@ class VersionSwap:
     async def _try(self, found: VersionFolder | BrokenModel) -> LoadedVersion | BrokenModel:
         if isinstance(found, BrokenModel):
             return found
-        name, version = found.model_name, found.model_version
+        loading = self._threads.run(partial(load_version, found, self._settings))
+        return await self._outcome(found, loading)
+
+    async def _outcome(
+        self, folder: VersionFolder, loading: Awaitable[LoadedVersion]
+    ) -> LoadedVersion | BrokenModel:
+        name, version = folder.model_name, folder.model_version
         try:
-            return await self._threads.run(partial(load_version, found, self._settings))
+            return await loading
         except RepositoryError as error:
             return BrokenModel(name, version, str(error))
         except StartError:

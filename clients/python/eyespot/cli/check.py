@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import seed
+from eyespot.cli.entry_place import models_in
 from eyespot.cli.errors import FAILURE, OK, CommandError, UsageError, telling
 from eyespot.cli.output import add_json_argument, counted, print_json
 from eyespot.cli.progress import showing_progress
@@ -34,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check every version; one that is at fault makes the exit code 1."""
     repository, models, version = _what(options)
+    there = models_in(repository)
+    if unknown := [name for name in models if name not in there]:
+        raise CommandError(
+            f"no model {unknown[0]!r} in {repository}; its models: {', '.join(there) or 'none'}"
+        )
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import ExportError, check_model, check_repository

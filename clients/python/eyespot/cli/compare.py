@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyespot.cli.argument_types import at_least_one
-from eyespot.cli.entry_place import is_path, split_entry
+from eyespot.cli.argument_types import at_least_one, seed
+from eyespot.cli.entry_place import check_exists, is_path, split_entry
 from eyespot.cli.errors import telling
+from eyespot.cli.given_paths import check_place_of_picture
 from eyespot.cli.output import add_json_argument, print_json, print_table
 from eyespot.cli.progress import showing_progress
 
@@ -36,12 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROWS",
         help="largest batch to try (default 32)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random weights (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of random weights (default 0)")
     add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compare the networks."""
+    for network in options.networks:
+        check_exists(network)
+    check_place_of_picture(options.output)
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import EntryPlace, ExportError, compare_networks, draw_comparison

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from eyespot.cli.errors import CommandError
+from eyespot.cli.zoo_names import check_network
 from eyespot.v1.manifest import CONFIG_FILE
+from eyespot.v1.repository_folders import list_versions, model_folders
 
 
 def is_path(network: str) -> bool:
@@ -13,11 +15,23 @@ def is_path(network: str) -> bool:
     return "/" in network or Path(network).is_dir()
 
 
+def check_exists(network: str) -> None:
+    """Make sure that there is such an entry, or such a network in the zoo.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if is_path(network):
+        split_entry(network)
+    else:
+        check_network(network)
+
+
 def split_entry(text: str) -> tuple[Path, str, str | None]:
     """Take repository, name and version apart; a version is a number without a config.
 
     Raises:
-        CommandError: A repository was named, or a model that is not there.
+        CommandError: A repository was named, or a model or version that is not there.
     """
     path = Path(text)
     whole = path.absolute()
@@ -25,6 +39,11 @@ def split_entry(text: str) -> tuple[Path, str, str | None]:
     if whole.name.isdigit() and not (whole / CONFIG_FILE).exists():
         whole, version = whole.parent, whole.name
     _check_is_entry(path, whole.parent, whole.name)
+    there = list_versions(whole)
+    if version is not None and version not in there:
+        raise CommandError(
+            f"{whole.name} has no version {version}; its versions: {', '.join(there) or 'none'}"
+        )
     return whole.parent, whole.name, version
 
 
@@ -33,9 +52,18 @@ def _check_is_entry(path: Path, repository: Path, name: str) -> None:
     inside = sorted(folder.parent.name for folder in path.glob(f"[!.]*/{CONFIG_FILE}"))
     if inside:
         raise CommandError(f"{path} is a repository; name one of its models: {', '.join(inside)}")
-    if not repository.is_dir():
-        raise CommandError(f"{repository} is no model repository: there is no such folder")
-    there = sorted(each.name for each in repository.glob("[!.]*/"))
+    there = models_in(repository)
     if name not in there:
         known = ", ".join(there) or "none"
         raise CommandError(f"no model {name!r} in {repository}; its models: {known}")
+
+
+def models_in(repository: Path) -> list[str]:
+    """Name the models of a repository.
+
+    Raises:
+        CommandError: There is no such folder.
+    """
+    if not repository.is_dir():
+        raise CommandError(f"{repository} is no model repository: there is no such folder")
+    return model_folders(repository)

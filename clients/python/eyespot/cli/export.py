@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
+from eyespot.cli.given_paths import check_files, check_picture_folder, check_weights
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress
-from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
+from eyespot.cli.zoo_names import check_network
+from eyespot.v1.preprocessing import INTERPOLATIONS, PreprocessingError, PreprocessingRule
 
 if TYPE_CHECKING:
     from eyespot.exporter import ExportResult, ZooRow
 
+_KNOWN_RULES = ("imagenet", "none")
 _RULE_OPTIONS = ("mean", "std", "resize", "crop", "interpolation")
 _OF_ONE_MODEL = (
     "weights",
@@ -60,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input-size", type=at_least_one, metavar="PIXELS", help="height and width"
     )
     parser.add_argument("--channels", type=at_least_one, metavar="N", help="of the input: 1 or 3")
-    parser.add_argument("--opset", type=int, metavar="N", help="of the ONNX graph, 18 or later")
+    parser.add_argument(
+        "--opset", type=at_least_one, metavar="N", help="of the ONNX graph, 18 or later"
+    )
     parser.add_argument(
         "--external-data",
         action="store_true",
@@ -102,7 +107,7 @@ def _add_rule_arguments(parser: argparse.ArgumentParser) -> None:
         "--resize", type=_resize, metavar="SIZE|HxW", help="shorter side, or both sides"
     )
     group.add_argument("--crop", type=_crop, metavar="SIZE|HxW", help="cut from the centre")
-    group.add_argument("--interpolation", help="nearest, bilinear, bicubic, lanczos, ...")
+    group.add_argument("--interpolation", choices=INTERPOLATIONS, help="of the resizing")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -114,6 +119,7 @@ def run(options: argparse.Namespace) -> int:
     if options.preprocessing and _changes(options):
         given = ", ".join(f"--{name}" for name in _changes(options))
         raise UsageError(f"--preprocessing tells the whole rule: it does not go with {given}")
+    _check_given(options)
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import ExportError, export_zoo_parts
@@ -141,6 +147,14 @@ def run(options: argparse.Namespace) -> int:
         for result in results:
             _print(result)
     return OK
+
+
+def _check_given(options: argparse.Namespace) -> None:
+    check_network(options.model)
+    check_weights(options.weights)
+    rule = options.preprocessing
+    check_files(options.labels, Path(rule) if rule not in (None, *_KNOWN_RULES) else None)
+    check_picture_folder(options.parity_images)
 
 
 def _export_all(options: argparse.Namespace) -> int:
@@ -232,7 +246,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 def _rule(options: argparse.Namespace) -> str | Path | PreprocessingRule | None:
     told: str | None = options.preprocessing
     if told is not None:
-        return told if told in ("imagenet", "none") else Path(told)
+        return told if told in _KNOWN_RULES else Path(told)
     changes = _changes(options)
     return _changed_rule(options, changes) if changes else None
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyespot.cli.argument_types import at_least_one
-from eyespot.cli.entry_place import is_path, split_entry
+from eyespot.cli.argument_types import at_least_one, seed
+from eyespot.cli.entry_place import check_exists, is_path, split_entry
 from eyespot.cli.errors import CommandError, UsageError, telling
+from eyespot.cli.given_paths import check_picture_folder, check_place_of_picture, check_weights
 from eyespot.cli.layer_output import print_layers, print_maps, table_json
 from eyespot.cli.output import add_json_argument, print_facts, print_json, shape_text
 from eyespot.cli.parity_output import print_parity
@@ -55,7 +56,7 @@ def _add_measurement_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--samples", type=at_least_one, default=20, metavar="N", help="gradients (default 20)"
     )
-    group.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    group.add_argument("--seed", type=seed, default=0, help="of all that is random (default 0)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,10 +66,13 @@ def run(options: argparse.Namespace) -> int:
     if not options.measure and (options.output or options.layer or options.images):
         raise UsageError("--output, --layer and --images go with --measure")
     is_entry = is_path(options.network)
-    place = split_entry(options.network) if is_entry else None
+    check_exists(options.network)
+    check_weights(options.weights)
+    check_picture_folder(options.images)
+    check_place_of_picture(options.output)
     with showing_progress() as tell:
         tell("loading PyTorch")
-        entry, table = (None, _read_zoo(options)) if place is None else _read_entry(place, options)
+        entry, table = _read_entry(options) if is_entry else (None, _read_zoo(options))
     field, picture = _measure(options, is_entry) if options.measure else (None, None)
     if options.json:
         _print_json(entry, table, field, picture, only_maps=options.layers)
@@ -111,12 +115,10 @@ def _read_zoo(options: argparse.Namespace) -> LayerTable:
         return layer_table(trace_zoo_model(options.network, input_size=options.input_size))
 
 
-def _read_entry(
-    place: tuple[Path, str, str | None], options: argparse.Namespace
-) -> tuple[Entry, LayerTable | None]:
+def _read_entry(options: argparse.Namespace) -> tuple[Entry, LayerTable | None]:
     from eyespot.exporter import ExportError, entry_program, inspect_entry, layer_table
 
-    repository, name, version = place
+    repository, name, version = split_entry(options.network)
     with telling(ExportError):
         entry = inspect_entry(repository, name, version)
         if not entry.is_explainable:

@@ -7,7 +7,6 @@ commands that talk to a server need neither PyTorch nor ONNX Runtime.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
@@ -153,7 +152,10 @@ def _run(arguments: list[str], name: str | None) -> int:
     parser = _parser()
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     module, asked = None, parser  # of whom the usage is shown
-    for each, subcommand in SUBCOMMANDS.items():
+    # Each takes time to declare, and only a list of them shows the others.
+    is_alone = name in SUBCOMMANDS and arguments[0] == name
+    declared = {name: SUBCOMMANDS[name]} if name and is_alone else SUBCOMMANDS
+    for each, subcommand in declared.items():
         subparser = chosen.add_parser(
             each,
             help=subcommand.summary,
@@ -218,5 +220,7 @@ def _unrecognized(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
 
 
 def _meant(word: str, known: Iterable[str], *, dashes: str = "") -> str:
+    import difflib  # not for every start
+
     nearest = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {dashes + nearest[0]!r}?" if nearest else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from eyespot.cli.argument_types import at_least_one, positive_number
 from eyespot.cli.derived import add_derived_arguments, deriving, print_derived
 from eyespot.cli.errors import UsageError
+from eyespot.cli.given_paths import check_picture_folder, check_place_of_picture
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
     """Quantise the model."""
     if options.calibrate != "minmax" and options.method == "dynamic":
         raise UsageError("--calibrate is about static ranges: dynamic ones are told by each input")
+    check_picture_folder(options.calibration)
+    check_place_of_picture(options.plot)
     with deriving(options) as (model, arguments):
         from eyespot.exporter.quantisation import Recipe, draw_sensitivities, quantize
 

@@ -26,6 +26,6 @@ def run(options: argparse.Namespace) -> int:
         settings = read_settings()
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    from eyespot.server.app import run as serve
+    from eyespot.server.process import run as serve
 
     return serve(settings, read_settings=read_settings)

@@ -15,6 +15,7 @@ from eyespot.cli.errors import OK, telling
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import showing_progress
 from eyespot.cli.read_pictures import counting_pictures, tell_of_split
+from eyespot.cli.zoo_names import check_network
 
 if TYPE_CHECKING:
     from eyespot.transfer import EpochReport, PictureSplit
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, write the weights, and print the accuracy on what was held out."""
+    check_network(options.model)
     with showing_progress() as tell:
         tell("loading PyTorch")
         import torch

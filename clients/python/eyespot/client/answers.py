@@ -229,7 +229,7 @@ def read_statistics(response: inference_pb2.ModelStatisticsResponse) -> list[Mod
 
 
 def read_index(response: inference_pb2.RepositoryIndexResponse) -> list[ModelStatus]:
-    """Read what lies in the repository."""
+    """Read what lies in the repository, and not under which other names it takes pictures."""
     return [
         ModelStatus(
             name=model.name,
@@ -240,6 +240,7 @@ def read_index(response: inference_pb2.RepositoryIndexResponse) -> list[ModelSta
             explainer_is_loading=model.explainer_is_loading,
         )
         for model in response.models
+        if not model.takes_pictures_for
     ]
 
 
