@@ -243,6 +243,15 @@ async def test_saliency_comes_beside_the_logits(client: Client):
     assert answer["logits"].shape == (3, 4)
 
 
+async def test_an_unknown_output_is_told_of_saliency_too(client: Client):
+    _, x = asking(rows=1)
+    inference = infer_request("small", input=x)
+    inference.outputs.add(name="heat")
+    code, details = await status_of(client.inference.ModelInfer(inference))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details.endswith("it has 'logits', 'saliency'")
+
+
 async def test_the_output_saliency_takes_method_target_and_parameters(client: Client):
     _, x = asking(rows=1)
     inference = infer_request("small", input=x)

@@ -9,7 +9,7 @@ import pytest
 from tests.server.test_entrances import RULE, config_of, pixels_as_numbers
 
 # What a model is loaded with needs none of these, and each takes as long to import as a small one.
-NEVER_BEFORE_MODELS_LOAD = {"grpc", "grpc_health", "tempfile", "difflib"}
+NEVER_BEFORE_MODELS_LOAD = {"asyncio", "difflib", "grpc", "grpc_health", "ssl", "tempfile"}
 # Each of them takes memory and time at every start, for what most servers never do.
 NEVER_FOR_TENSORS = {
     "PIL",

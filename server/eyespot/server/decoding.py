@@ -133,11 +133,18 @@ class Signature:
             raise InvalidArgumentError(f"the request names '{SALIENCY_OUTPUT}' twice")
         return [output for output in requested if output.name != SALIENCY_OUTPUT], asked[0]
 
-    def read_outputs(self, requested: Sequence[Any]) -> Sequence[RequestedOutput]:
-        """The outputs that a ModelInferRequest asks for; all when it names none."""
+    def read_outputs(
+        self, requested: Sequence[Any], *, others: Sequence[str] = ()
+    ) -> Sequence[RequestedOutput]:
+        """The outputs that a ModelInferRequest asks for; all when it names none.
+
+        Args:
+            requested: Of the request.
+            others: Names of what is not the graph's and could be asked for too, to be told.
+        """
         if not requested:
             return self._all_outputs
-        outputs = [self._read_output(output) for output in requested]
+        outputs = [self._read_output(output, others) for output in requested]
         names = [output.name for output in outputs]
         if len(set(names)) != len(names):
             raise InvalidArgumentError(f"the request names an output twice: {_quoted(names)}")
@@ -148,11 +155,11 @@ class Signature:
             return None
         return tuple((name, arrays[name].shape[1:]) for name in self._inputs)
 
-    def _read_output(self, output: Any) -> RequestedOutput:
+    def _read_output(self, output: Any, others: Sequence[str]) -> RequestedOutput:
         if output.name not in self.output_datatypes:
             raise InvalidArgumentError(
                 f"unexpected inference output '{output.name}' for model "
-                f"'{self.model_name}'; it has {_quoted(self.output_datatypes)}"
+                f"'{self.model_name}'; it has {_quoted([*self.output_datatypes, *others])}"
             )
         if not output.parameters:
             return RequestedOutput(output.name)

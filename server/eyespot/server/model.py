@@ -187,6 +187,11 @@ class Model:
         return self._guard.rebuilds
 
     @property
+    def is_explained(self) -> bool:
+        """Whether calls for attributions are answered."""
+        return self._explainer is not None
+
+    @property
     def explainer(self) -> "Explainer":
         """What answers calls for attributions.
 

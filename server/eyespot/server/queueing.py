@@ -6,15 +6,17 @@ request whose time in the queue is over is refused, or waits on behind all other
 as its policy says. Nothing here is a timer: what is over is seen when its turn comes.
 """
 
-import asyncio
 import heapq
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from eyespot.server.errors import DeadlineExceededError
 from eyespot.server.fairness import Turns
+
+if TYPE_CHECKING:
+    import asyncio
 
 ItemT = TypeVar("ItemT")
 OutcomeT = TypeVar("OutcomeT")

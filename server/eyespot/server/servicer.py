@@ -4,7 +4,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +148,10 @@ class InferenceServicer:
         signature = entrance.signature
         decoded = await entrance.read(request)
         wanted, saliency = signature.split_outputs(request.outputs)
-        requested = signature.read_outputs(wanted) if wanted or saliency is None else ()
+        others = [SALIENCY_OUTPUT] if model.is_explained else ()
+        requested: Sequence[RequestedOutput] = ()
+        if wanted or saliency is None:
+            requested = signature.read_outputs(wanted, others=others)
         deadline = deadline_of(context)
         explain_call = None
         if saliency is not None:  # what is wrong with it is told before anything runs
