@@ -1,7 +1,7 @@
 """Which peers there are, and each way of configuring them that was tried.
 
-Each serves the same graph through ONNX Runtime with one intra-op thread. Access logs, metrics and
-whatever else is not needed for an answer are off.
+Each serves the same graph through ONNX Runtime with one intra-op thread. Access logs and metrics
+are off, but for MLServer's defaults.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ Command = list[str | Path]
 
 MAX_BATCH_SIZE = 32
 _HERE = Path(__file__).parent
-_MLSERVER = Environment("mlserver", ("mlserver==1.7.1",))
+# With a later uvloop its parallel workers do not start.
+_MLSERVER = Environment("mlserver", ("mlserver==1.7.1", "uvloop==0.21.0"))
 # Its Python backend brings an interpreter of its own, which fits the modules of this Python only.
 _PYTRITON = Environment("pytriton", ("nvidia-pytriton==0.7.0",), python_version="3.11.2")
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a peer is given: its environment, an empty folder, the graph, and two free ports."""
+    """What a peer is given: its environment, an empty folder, the graph, and free ports."""
 
     environment: Path
     folder: Path
@@ -33,6 +34,7 @@ class Place:
     model_file: Path
     grpc_port: int
     http_port: int
+    metrics_port: int
 
 
 @dataclass(frozen=True)
@@ -52,28 +54,32 @@ class Configuration:
     prepare: Callable[[Place], Command]
 
 
-def _mlserver(*, workers: int, batch_seconds: float) -> Callable[[Place], Command]:
+def _mlserver(
+    told: str, settings: Mapping[str, object], *, batch_seconds: float = 0.0
+) -> Configuration:
     def prepare(place: Place) -> Command:
-        settings = {
-            "debug": False, "metrics_endpoint": None, "parallel_workers": workers,
-            "host": "127.0.0.1", "grpc_port": place.grpc_port, "http_port": place.http_port,
-        }  # fmt: skip
         model = {
             "name": place.model_name, "implementation": "mlserver_model.OnnxModel",
             "max_batch_size": MAX_BATCH_SIZE if batch_seconds else 0,
             "max_batch_time": batch_seconds, "parameters": {"uri": str(place.model_file)},
         }  # fmt: skip
+        ports = {
+            "grpc_port": place.grpc_port, "http_port": place.http_port,
+            "metrics_port": place.metrics_port,
+        }  # fmt: skip
         home = place.folder / place.model_name
         home.mkdir()
         shutil.copy(_HERE / "mlserver_model.py", home)
-        (place.folder / "settings.json").write_text(json.dumps(settings))
         (home / "model-settings.json").write_text(json.dumps(model))
+        (place.folder / "settings.json").write_text(
+            json.dumps({"host": "127.0.0.1", **ports, **settings})
+        )
         return [place.environment / "bin" / "mlserver", "start", place.folder]
 
-    return prepare
+    return Configuration("MLServer 1.7.1", told, _MLSERVER, prepare)
 
 
-def _triton(script: str, *, delay_microseconds: int) -> Callable[[Place], Command]:
+def _triton(told: str, script: str, *, delay_microseconds: int) -> Configuration:
     def prepare(place: Place) -> Command:
         return [
             place.environment / "bin" / "python", _HERE / script,
@@ -82,42 +88,28 @@ def _triton(script: str, *, delay_microseconds: int) -> Callable[[Place], Comman
             "--rows", str(MAX_BATCH_SIZE), "--delay", str(delay_microseconds),
         ]  # fmt: skip
 
-    return prepare
-
-
-def _of_mlserver(told: str, *, workers: int, batch_seconds: float) -> Configuration:
-    prepare = _mlserver(workers=workers, batch_seconds=batch_seconds)
-    return Configuration("MLServer 1.7.1", told, _MLSERVER, prepare)
-
-
-def _of_triton(told: str, script: str, *, delay_microseconds: int) -> Configuration:
-    prepare = _triton(script, delay_microseconds=delay_microseconds)
     return Configuration("Triton with its Python backend", told, _PYTRITON, prepare)
 
 
+_LEAN = {"debug": False, "metrics_endpoint": None, "parallel_workers": 0}
+_BATCHING = "adaptive batching of 32 requests or 1 ms"
+_BOUND = "a function bound with pytriton 0.7.0, dynamic batching"
+_FILE = "a `model.py` without pytriton around it, dynamic batching"
+
 CONFIGURATIONS: Mapping[str, Configuration] = {
-    "mlserver": _of_mlserver("model in the server's process", workers=0, batch_seconds=0),
-    "mlserver_batching": _of_mlserver(
-        "... adaptive batching, 32 requests or 1 ms", workers=0, batch_seconds=0.001
+    "mlserver_defaults": _mlserver("its defaults: one parallel worker, metrics, access log", {}),
+    "mlserver": _mlserver("no parallel worker", _LEAN),
+    "mlserver_batching": _mlserver(f"no parallel worker, {_BATCHING}", _LEAN, batch_seconds=0.001),
+    "mlserver_worker": _mlserver("one parallel worker", {**_LEAN, "parallel_workers": 1}),
+    "mlserver_worker_batching": _mlserver(
+        f"one parallel worker, {_BATCHING}", {**_LEAN, "parallel_workers": 1}, batch_seconds=0.001
     ),
-    "mlserver_worker": _of_mlserver("one parallel worker", workers=1, batch_seconds=0),
-    "mlserver_worker_batching": _of_mlserver(
-        "... adaptive batching, 32 requests or 1 ms", workers=1, batch_seconds=0.001
+    "pytriton": _triton(_BOUND, "pytriton_server.py", delay_microseconds=0),
+    "pytriton_delay": _triton(
+        f"{_BOUND}, delay of 0.5 ms", "pytriton_server.py", delay_microseconds=500
     ),
-    "pytriton": _of_triton(
-        "bound with pytriton 0.7.0, dynamic batching, no delay",
-        "pytriton_server.py",
-        delay_microseconds=0,
-    ),
-    "pytriton_delay": _of_triton(
-        "... batches wait for 0.5 ms", "pytriton_server.py", delay_microseconds=500
-    ),
-    "triton": _of_triton(
-        "its `model.py`, without pytriton's process, dynamic batching, no delay",
-        "triton_server.py",
-        delay_microseconds=0,
-    ),
-    "triton_delay": _of_triton(
-        "... batches wait for 0.5 ms", "triton_server.py", delay_microseconds=500
+    "triton": _triton(_FILE, "triton_server.py", delay_microseconds=0),
+    "triton_delay": _triton(
+        f"{_FILE}, delay of 0.5 ms", "triton_server.py", delay_microseconds=500
     ),
 }

@@ -45,15 +45,14 @@ def started(
         PeerMissingError: If it ends or does not get ready; the text ends with its last line.
     """
     folder.mkdir()
-    grpc_port, http_port = _free_ports(2)
-    place = Place(environment, folder, model_name, model_file, grpc_port, http_port)
+    place = Place(environment, folder, model_name, model_file, *_free_ports(3))
     log = folder / "log"
     with log.open("w") as lines:
         process = subprocess.Popen(
             list(map(str, configuration.prepare(place))),
             cwd=folder, stdout=lines, stderr=subprocess.STDOUT,
         )  # fmt: skip
-    server = ServerProcess(process.pid, grpc_port)
+    server = ServerProcess(process.pid, place.grpc_port)
     try:
         if not _gets_ready(server, process, model_name):
             last = (log.read_text().strip() or "nothing was written").splitlines()[-1]

@@ -32,7 +32,7 @@ class Line:
 def over(one: Rounds, other: Rounds, *, clients: int) -> Ratio:
     """What one server takes over another, round by round."""
     pairs = zip(one[clients], other[clients], strict=True)
-    return Ratio(f"{clients} clients", tuple(mine / yours for mine, yours in pairs), BAR)
+    return Ratio(_clients(clients), tuple(mine / yours for mine, yours in pairs), BAR)
 
 
 def table(*, bare: Rounds, ours: Line, peers: Sequence[Line]) -> str:
@@ -41,7 +41,7 @@ def table(*, bare: Rounds, ours: Line, peers: Sequence[Line]) -> str:
     Ours over a peer is marked where it misses the bar.
     """
     numbers = list(bare)
-    clients = [f"{number} client{'s' if number > 1 else ''}" for number in numbers]
+    clients = [_clients(number) for number in numbers]
     heads = [f"over (b), {each}" for each in clients] + [f"(c) over it, {each}" for each in clients]
     lines = [
         f"| server | configured | {' | '.join(heads)} |",
@@ -68,10 +68,14 @@ def verdicts(*, ours: Line, peers: Sequence[Line]) -> list[str]:
             )
             ratio = over(ours.rounds, best.rounds, clients=number)
             sentences.append(
-                f"(c) / {peer} at its best, {number} at once: {_told(ratio)}, {BAR}: "
+                f"(c) / {peer} at its best, {_clients(number)}: {_told(ratio)}, {BAR}: "
                 f"{'met' if ratio.holds else 'missed'}"
             )
     return sentences
+
+
+def _clients(number: int) -> str:
+    return "1 client" if number == 1 else f"{number} clients"
 
 
 def _told(ratio: Ratio) -> str:

@@ -41,7 +41,8 @@ def main() -> None:
     config = _CONFIG.format(rows=options.rows, delay=options.delay)
     (version.parent / "config.pbtxt").write_text(config)
     _become_triton(
-        "--model-repository", version.parent.parent, "--backend-directory", _backends(options.folder),
+        "--model-repository", version.parent.parent,
+        "--backend-directory", _backends(options.folder),
         "--grpc-address", "127.0.0.1", "--grpc-port", options.ports[0],
         "--allow-http", "False", "--allow-metrics", "False",
     )  # fmt: skip
