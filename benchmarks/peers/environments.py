@@ -64,8 +64,8 @@ class Environment:
         if self.python_version is None:
             return Path(sys.executable)
         for python in _pythons(folders, self.python_version):
-            command = [python, "-c", "import platform; print(platform.python_version())"]
-            found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            told = ("-c", "import platform; print(platform.python_version())")
+            found = subprocess.run([python, *told], stdout=subprocess.PIPE, text=True, check=False)
             if found.stdout.strip() == self.python_version:
                 return python
         raise PeerMissingError(

@@ -29,9 +29,10 @@ def main() -> None:
     )
     (given,), (wanted,) = session.get_inputs(), session.get_outputs()
 
-    @batch
+    @batch  # type: ignore[untyped-decorator] # pytriton is not where this is checked
     def infer(**rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return session.run([wanted.name], rows)
+        (logits,) = session.run([wanted.name], rows)
+        return [logits]
 
     grpc_port, http_port = options.ports
     config = TritonConfig(

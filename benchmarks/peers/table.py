@@ -61,12 +61,11 @@ def verdicts(*, ours: Line, peers: Sequence[Line]) -> list[str]:
     """One sentence for each peer and number of clients, against its most frugal configuration."""
     sentences = []
     for peer in dict.fromkeys(line.server for line in peers):
-        tried = [line for line in peers if line.server == peer]
         for number in ours.rounds:
-            best = min(
-                tried, key=lambda line, number=number: statistics.median(line.rounds[number])
-            )
-            ratio = over(ours.rounds, best.rounds, clients=number)
+            tried = [line.rounds for line in peers if line.server == peer]
+            medians = [statistics.median(rounds[number]) for rounds in tried]
+            best = tried[medians.index(min(medians))]
+            ratio = over(ours.rounds, best, clients=number)
             sentences.append(
                 f"(c) / {peer} at its best, {_clients(number)}: {_told(ratio)}, {BAR}: "
                 f"{'met' if ratio.holds else 'missed'}"
