@@ -9,25 +9,20 @@ of a server. Peers are installed from PyPI, each into its own environment.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from benchmarks.peers.answers import answers, must_agree
 from benchmarks.peers.configurations import CONFIGURATIONS
-from benchmarks.peers.environments import PeerMissingError
-from benchmarks.peers.starting import started
+from benchmarks.peers.lineup import line_up
 from benchmarks.peers.table import Line, table, verdicts
 from benchmarks.processes import ServerProcess
-from benchmarks.serving.stage import Stage, measure, request_of, staged
+from benchmarks.serving.stage import measure, staged
 
 _MODEL = "lenet5"
 _ROW_SHAPE = (1, 32, 32)
 _CALLS = {1: 400, 32: 2000}  # by number of clients
-_DIFFERENT_ROWS = 8
 
 
 def main() -> None:
@@ -48,41 +43,16 @@ def main() -> None:
         parser.error("--rounds is at least 1")
     with TemporaryDirectory() as folder, ExitStack() as running:
         stage = running.enter_context(staged(_MODEL, _ROW_SHAPE, Path(folder)))
-        peers = _start(options.only or CONFIGURATIONS, stage, options.environments, running)
-        servers = {"(b)": stage.bare, "(c)": stage.served, **peers}
+        lineup = line_up(
+            options.only or list(CONFIGURATIONS),
+            model_name=_MODEL,
+            stage=stage,
+            environments=options.environments,
+            running=running,
+        )
+        servers = {"(b)": stage.bare, "(c)": stage.served, **lineup.servers}
         _print(_measure(servers, stage.request, rounds=options.rounds))
-
-
-def _start(
-    names: Sequence[str] | Mapping[str, object],
-    stage: Stage,
-    environments: Path,
-    running: ExitStack,
-) -> dict[str, ServerProcess]:
-    """Start the peers, whose answers must be ours; tell which are left out, and why."""
-    rows = np.random.default_rng(0).random((_DIFFERENT_ROWS, 1, *_ROW_SHAPE), np.float32)
-    requests = [request_of(_MODEL, row) for row in rows]
-    ours = answers(stage.served, requests)
-    servers = {}
-    for name in names:
-        configuration = CONFIGURATIONS[name]
-        try:
-            server = running.enter_context(
-                started(
-                    configuration,
-                    environment=configuration.environment.make(environments),
-                    folder=stage.request.parent / name,
-                    model_name=_MODEL,
-                    model_file=stage.model_file,
-                )
-            )
-        except PeerMissingError as error:
-            print(f"{name} is left out. {error}", flush=True)
-            continue
-        must_agree(name, theirs=answers(server, requests), ours=ours)
-        print(f"{name} answers as we do", flush=True)
-        servers[name] = server
-    return servers
+        print(*lineup.left_out, sep="\n")
 
 
 def _measure(
@@ -102,7 +72,7 @@ def _measure(
 
 
 def _print(measured: Mapping[str, dict[int, list[float]]]) -> None:
-    ours = Line("(c) `eyespot serve`", "its defaults", measured["(c)"])
+    ours = Line("(c) `eyespot serve`", "its defaults, without an explainer", measured["(c)"])
     peers = [
         Line(CONFIGURATIONS[name].peer, CONFIGURATIONS[name].told, rounds)
         for name, rounds in measured.items()

@@ -15,6 +15,9 @@ import onnxruntime
 # The session is the same on all sides.
 _RUNTIME = f"onnxruntime=={onnxruntime.__version__}"
 
+# Where Python has no ensurepip, what to install is told some lines before the last.
+_LINES_OF_REASON = 8
+
 
 class PeerMissingError(Exception):
     """A peer cannot be measured here; the text says which and why."""
@@ -77,8 +80,8 @@ class Environment:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
         if ran.returncode:
-            reason = (ran.stdout.strip() or "no reason was given").splitlines()[-1]
-            raise PeerMissingError(f"{self.name} cannot be installed: {reason}")
+            reason = (ran.stdout.strip() or "no reason was given").splitlines()[-_LINES_OF_REASON:]
+            raise PeerMissingError(f"{self.name} cannot be installed:\n" + "\n".join(reason))
 
 
 def _pythons(folders: Iterable[str], version: str) -> Iterator[Path]:

@@ -56,7 +56,9 @@ def started(
     try:
         if not _gets_ready(server, process, model_name):
             last = (log.read_text().strip() or "nothing was written").splitlines()[-1]
-            raise PeerMissingError(f"{configuration.peer} does not get ready: {last}")
+            raise PeerMissingError(
+                f"{configuration.peer} ({configuration.told}) does not get ready: {last}"
+            )
         yield server
     finally:
         _end(process)

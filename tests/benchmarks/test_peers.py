@@ -77,20 +77,20 @@ def test_a_peer_whose_python_is_not_here_is_named(tmp_path, monkeypatch):
 
 
 def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(tmp_path, monkeypatch):
-    _python_that_says(tmp_path, "3.11.2", "echo first; echo no room >&2; exit 1")
+    _python_that_says(tmp_path, "3.11.2", "echo install venv >&2; echo no room; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}")
     environment = Environment("peer", ("peer==1",), python_version="3.11.2")
-    with pytest.raises(PeerMissingError, match="peer cannot be installed: no room"):
+    with pytest.raises(PeerMissingError, match="peer cannot be installed:\ninstall venv\nno room"):
         environment.make(tmp_path)
 
 
 def test_a_peer_that_ends_before_it_is_ready_is_named_with_its_last_line(tmp_path):
     environment = Environment("peer", ())
     broken = Configuration(
-        "Peer 1.0", "", environment, lambda place: ["sh", "-c", "echo one; echo two; exit 3"]
+        "Peer 1.0", "bare", environment, lambda place: ["sh", "-c", "echo one; echo two; exit 3"]
     )
     with (
-        pytest.raises(PeerMissingError, match=r"Peer 1\.0 does not get ready: two"),
+        pytest.raises(PeerMissingError, match=r"Peer 1\.0 \(bare\) does not get ready: two"),
         started(
             broken,
             environment=tmp_path,
