@@ -1,16 +1,19 @@
 """What can be said of peers without one: the table, their answers, and why one is missing."""
 
 import subprocess
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
+from benchmarks.peers import lineup
 from benchmarks.peers.answers import OtherAnswersError, logits_of, must_agree
 from benchmarks.peers.configurations import Configuration
 from benchmarks.peers.environments import Environment, PeerMissingError
 from benchmarks.peers.starting import started
 from benchmarks.peers.table import Line, table, verdicts
 from benchmarks.processes import ServerProcess, process_tree
+from benchmarks.serving.stage import Stage
 from eyespot.v1 import inference_pb2
 
 # Seconds per call of three rounds; the second round was twice as slow for all.
@@ -82,6 +85,25 @@ def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(tmp_path, monk
     environment = Environment("peer", ("peer==1",), python_version="3.11.2")
     with pytest.raises(PeerMissingError, match="peer cannot be installed:\ninstall venv\nno room"):
         environment.make(tmp_path)
+
+
+def test_all_that_a_missing_peer_would_have_shown_is_left_out_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    monkeypatch.setattr(lineup, "answers", lambda server, requests: [])
+    nobody = ServerProcess(0, 0)
+    stage = Stage(nobody, nobody, tmp_path, tmp_path, np.zeros((1, 1, 32, 32), np.float32))
+    with ExitStack() as running:
+        found = lineup.line_up(
+            ["pytriton", "triton"],
+            model_name="lenet5",
+            stage=stage,
+            environments=tmp_path,
+            running=running,
+        )
+    assert not found.servers
+    (told,) = found.left_out
+    assert told == "Left out: pytriton needs Python 3.11.2, and there is none in PATH"
+    assert told in capsys.readouterr().out
 
 
 def test_a_peer_that_ends_before_it_is_ready_is_named_with_its_last_line(tmp_path):
