@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,23 +51,32 @@ def main() -> None:
             running=running,
         )
         servers = {"(b)": stage.bare, "(c)": stage.served, **lineup.servers}
-        _print(_measure(servers, stage.request, rounds=options.rounds))
+        measured = _measure(servers, stage.request, rounds=options.rounds)
+        if measured["(c)"][1]:
+            _print(measured)
         print(*lineup.left_out, sep="\n")
 
 
 def _measure(
     servers: Mapping[str, ServerProcess], request: Path, *, rounds: int
 ) -> dict[str, dict[int, list[float]]]:
-    """CPU seconds per call of each server, by number of clients; the first round is thrown away."""
+    """CPU seconds per call of each server, by number of clients, a list of one for each round.
+
+    A first round warms up and is thrown away; Ctrl-C ends with the rounds that are complete.
+    """
     measured: dict[str, dict[int, list[float]]] = {
         name: {clients: [] for clients in _CALLS} for name in servers
     }
-    for each in range(rounds + 1):
-        for clients, calls in _CALLS.items():
-            for name, server in servers.items():
-                cpu = measure(server, request, clients=clients, calls=calls).cpu_per_call
-                if each:
-                    measured[name][clients].append(cpu)
+    with suppress(KeyboardInterrupt):
+        for each in range(rounds + 1):
+            print(f"round {each} of {rounds}", flush=True)
+            took = {
+                (name, clients): measure(server, request, clients=clients, calls=calls).cpu_per_call
+                for clients, calls in _CALLS.items()
+                for name, server in servers.items()
+            }
+            for (name, clients), cpu in took.items() if each else ():
+                measured[name][clients].append(cpu)
     return measured
 
 
