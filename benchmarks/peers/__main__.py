@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
 
 from benchmarks.peers.configurations import CONFIGURATIONS
@@ -52,7 +53,7 @@ def main() -> None:
         )
         servers = {"(b)": stage.bare, "(c)": stage.served, **lineup.servers}
         measured = _measure(servers, stage.request, rounds=options.rounds)
-        if measured["(c)"][1]:
+        if all(measured["(c)"].values()):
             _print(measured)
         print(*lineup.left_out, sep="\n")
 
@@ -62,7 +63,8 @@ def _measure(
 ) -> dict[str, dict[int, list[float]]]:
     """CPU seconds per call of each server, by number of clients, a list of one for each round.
 
-    A first round warms up and is thrown away; Ctrl-C ends with the rounds that are complete.
+    A first round warms up. A round in which a call fails does not count; Ctrl-C ends with those
+    that are complete.
     """
     measured: dict[str, dict[int, list[float]]] = {
         name: {clients: [] for clients in _CALLS} for name in servers
@@ -70,14 +72,25 @@ def _measure(
     with suppress(KeyboardInterrupt):
         for each in range(rounds + 1):
             print(f"round {each} of {rounds}", flush=True)
-            took = {
-                (name, clients): measure(server, request, clients=clients, calls=calls).cpu_per_call
-                for clients, calls in _CALLS.items()
-                for name, server in servers.items()
-            }
-            for (name, clients), cpu in took.items() if each else ():
-                measured[name][clients].append(cpu)
+            try:
+                took = _measure_once(servers, request)
+            except CalledProcessError as error:
+                print(f"round {each} does not count, a call failed: {error}", flush=True)
+                continue
+            if each > 0:
+                for (name, clients), cpu in took.items():
+                    measured[name][clients].append(cpu)
     return measured
+
+
+def _measure_once(
+    servers: Mapping[str, ServerProcess], request: Path
+) -> dict[tuple[str, int], float]:
+    return {
+        (name, clients): measure(server, request, clients=clients, calls=calls).cpu_per_call
+        for clients, calls in _CALLS.items()
+        for name, server in servers.items()
+    }
 
 
 def _print(measured: Mapping[str, dict[int, list[float]]]) -> None:
