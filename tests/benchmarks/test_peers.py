@@ -2,10 +2,13 @@
 
 import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.load import Load
+from benchmarks.peers import __main__ as benchmark
 from benchmarks.peers import lineup
 from benchmarks.peers.answers import OtherAnswersError, logits_of, must_agree
 from benchmarks.peers.configurations import Configuration
@@ -13,7 +16,7 @@ from benchmarks.peers.environments import Environment, PeerMissingError
 from benchmarks.peers.starting import started
 from benchmarks.peers.table import Line, table, verdicts
 from benchmarks.processes import ServerProcess, process_tree
-from benchmarks.serving.stage import Stage
+from benchmarks.serving.stage import Measured, Stage
 from eyespot.v1 import inference_pb2
 
 # Seconds per call of three rounds; the second round was twice as slow for all.
@@ -122,6 +125,20 @@ def test_a_peer_that_ends_before_it_is_ready_is_named_with_its_last_line(tmp_pat
         ),
     ):
         pass
+
+
+def test_neither_the_first_round_counts_nor_one_in_which_a_call_fails(monkeypatch):
+    load = Load(calls=10, seconds=1.0, latency_p50=0.1, latency_p99=0.1, cpu_seconds=1.0)
+    taken = iter([9.0, 9.0, 1.0, 2.0, 3.0, None, 5.0, 6.0])  # two calls a round: 1 and 32 clients
+
+    def measure(server, request, *, clients, calls):
+        if (seconds := next(taken)) is None:
+            raise subprocess.CalledProcessError(1, "load")
+        return Measured(load, seconds)
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    measured = benchmark._measure({"(b)": ServerProcess(0, 0)}, Path("request"), rounds=3)
+    assert measured == {"(b)": {1: [0.1, 0.5], 32: [0.2, 0.6]}}
 
 
 def test_a_server_is_measured_with_all_that_it_started():
