@@ -24,6 +24,7 @@ from benchmarks.serving.stage import measure, staged
 _MODEL = "lenet5"
 _ROW_SHAPE = (1, 32, 32)
 _CALLS = {1: 400, 32: 2000}  # by number of clients
+_FAILED_ROUNDS = 2
 
 
 def main() -> None:
@@ -58,25 +59,34 @@ def main() -> None:
         print(*lineup.left_out, sep="\n")
 
 
+class CallFailedError(Exception):
+    """A server did not answer; the text is its name."""
+
+
 def _measure(
     servers: Mapping[str, ServerProcess], request: Path, *, rounds: int
 ) -> dict[str, dict[int, list[float]]]:
     """CPU seconds per call of each server, by number of clients, a list of one for each round.
 
-    A first round warms up. A round in which a call fails does not count; Ctrl-C ends with those
-    that are complete.
+    A first round warms up. A round in which a call fails does not count, and two of them running
+    are the end, as a server has ended; so is Ctrl-C.
     """
     measured: dict[str, dict[int, list[float]]] = {
         name: {clients: [] for clients in _CALLS} for name in servers
     }
+    failed = 0
     with suppress(KeyboardInterrupt):
         for each in range(rounds + 1):
             print(f"round {each} of {rounds}", flush=True)
             try:
                 took = _measure_once(servers, request)
-            except CalledProcessError as error:
+            except CallFailedError as error:
+                failed += 1
                 print(f"round {each} does not count, a call failed: {error}", flush=True)
+                if failed == _FAILED_ROUNDS:
+                    break
                 continue
+            failed = 0
             if each > 0:
                 for (name, clients), cpu in took.items():
                     measured[name][clients].append(cpu)
@@ -86,11 +96,15 @@ def _measure(
 def _measure_once(
     servers: Mapping[str, ServerProcess], request: Path
 ) -> dict[tuple[str, int], float]:
-    return {
-        (name, clients): measure(server, request, clients=clients, calls=calls).cpu_per_call
-        for clients, calls in _CALLS.items()
-        for name, server in servers.items()
-    }
+    took = {}
+    for clients, calls in _CALLS.items():
+        for name, server in servers.items():
+            try:
+                measured = measure(server, request, clients=clients, calls=calls)
+            except (CalledProcessError, OSError) as error:  # OSError: its process is gone
+                raise CallFailedError(name) from error
+            took[name, clients] = measured.cpu_per_call
+    return took
 
 
 def _print(measured: Mapping[str, dict[int, list[float]]]) -> None:

@@ -127,18 +127,30 @@ def test_a_peer_that_ends_before_it_is_ready_is_named_with_its_last_line(tmp_pat
         pass
 
 
-def test_neither_the_first_round_counts_nor_one_in_which_a_call_fails(monkeypatch):
+def _measured(monkeypatch, taken, *, rounds):
+    """What comes of so many seconds for ten calls, None for calls that fail."""
     load = Load(calls=10, seconds=1.0, latency_p50=0.1, latency_p99=0.1, cpu_seconds=1.0)
-    taken = iter([9.0, 9.0, 1.0, 2.0, 3.0, None, 5.0, 6.0])  # two calls a round: 1 and 32 clients
+    left = iter(taken)
 
     def measure(server, request, *, clients, calls):
-        if (seconds := next(taken)) is None:
+        if (seconds := next(left)) is None:
             raise subprocess.CalledProcessError(1, "load")
         return Measured(load, seconds)
 
     monkeypatch.setattr(benchmark, "measure", measure)
-    measured = benchmark._measure({"(b)": ServerProcess(0, 0)}, Path("request"), rounds=3)
-    assert measured == {"(b)": {1: [0.1, 0.5], 32: [0.2, 0.6]}}
+    servers = {"(b)": ServerProcess(0, 0)}
+    return benchmark._measure(servers, Path("request"), rounds=rounds)["(b)"]
+
+
+def test_neither_the_first_round_counts_nor_one_in_which_a_call_fails(monkeypatch, capsys):
+    taken = [9.0, 9.0, 1.0, 2.0, 3.0, None, 5.0, 6.0]  # two calls a round: 1 and 32 clients
+    assert _measured(monkeypatch, taken, rounds=3) == {1: [0.1, 0.5], 32: [0.2, 0.6]}
+    assert "round 2 does not count, a call failed: (b)" in capsys.readouterr().out
+
+
+def test_a_server_that_has_ended_ends_the_rounds(monkeypatch):
+    taken = [9.0, 9.0, None, 1.0, 2.0, None, None]
+    assert _measured(monkeypatch, taken, rounds=9) == {1: [0.1], 32: [0.2]}
 
 
 def test_a_server_is_measured_with_all_that_it_started():
