@@ -56,7 +56,8 @@ def main() -> None:
         measured = _measure(servers, stage.request, rounds=options.rounds)
         if all(measured["(c)"].values()):
             _print(measured)
-        print(*lineup.left_out, sep="\n")
+        for told in lineup.left_out:
+            print(told)
 
 
 class CallFailedError(Exception):

@@ -86,12 +86,22 @@ def _gets_ready(server: ServerProcess, process: subprocess.Popen[bytes], model_n
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask once, then leave none of the tree: pytriton's server is in a session of its own."""
+    """Ask once, and leave none of the tree: pytriton's server is in a session of its own."""
     tree = process_tree(process.pid)
     process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_END_SECONDS)
-    for pid in tree:
+    until = time.monotonic() + _END_SECONDS
+    # Who frees shared memory is among the last.
+    while any(map(_is_running, tree)) and time.monotonic() < until:
+        process.poll()
+        time.sleep(0.05)
+    for pid in filter(_is_running, tree):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
+
+
+def _is_running(pid: int) -> bool:
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z"
+    return False
