@@ -2,7 +2,7 @@
 python := .venv/bin/python
 export MPLBACKEND := Agg
 
-.PHONY: demo demo-transfer test test-all lint types layout check bench bench-edge soak fuzz examples protos map lock setup clean
+.PHONY: demo demo-transfer test test-all lint types layout check bench bench-edge bench-peers soak fuzz examples protos map lock setup clean
 
 setup:
 	@.ci/setup
@@ -37,6 +37,9 @@ bench: setup ## ratios to ONNX Runtime in process and to a bare gRPC server, and
 
 bench-edge: setup ## a small box: install, first answer, memory and idle processor beside a bare script
 	$(python) -m benchmarks.edge
+
+bench-peers: setup ## CPU per call beside MLServer and Triton's Python backend, which it installs: PEERS="mlserver triton" ROUNDS=2
+	$(python) -m benchmarks.peers --rounds $(or $(ROUNDS),8) $(addprefix --only ,$(PEERS))
 
 soak: setup ## everything at once for MINUTES=10: no answer lost, nothing kept; LEAK=memory must fail
 	$(python) -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(LEAK),--leak $(LEAK))
