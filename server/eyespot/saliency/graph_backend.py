@@ -87,7 +87,6 @@ class GraphBackend:
         self._memory_mib = memory_mib
         # Per instance: the sessions go when the backend goes.
         self._open = functools.cache(graphs.open_graph)
-        self._open("derivative", False)
 
     def rows_at_once(self, row_shape: tuple[int, ...]) -> int:
         """How many rows one call should have: what is best, within the bound of memory."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.gradient_file import (
@@ -32,8 +33,10 @@ from eyespot.v1.manifest import (
     GradientParityCase,
 )
 
-# What is not the gradient by the input is compared on fewer rows.
-ROWS, _FEW_ROWS = 32, 4
+# On how many rows gradients are compared: of heavy networks on as many as take so many
+# multiplications, and what is not the gradient by the input on fewer.
+ROWS, _LEAST_ROWS, _FEW_ROWS = 32, 8, 4
+_MOST_MACS = 16 * 10**9
 # A layer is found by its values, as a share of their scale.
 _SAME = 1e-3
 
@@ -146,7 +149,7 @@ class _Writer:
 
     def write(self) -> WrittenGradients:
         self._write("derivative", layer=None)
-        self._prove(rows=ROWS)
+        self._prove(rows=_rows_to_compare(self._original, self._x[:1]))
         place = self._write_layer()
         self._write_rectifiers(place)
         return WrittenGradients(tuple(self._files), self._graphs, tuple(self._cases))
@@ -222,12 +225,26 @@ class _Writer:
             channel_axis=self._original.channel_axis,
         )
         self._cases.append(
-            compare(self._original, found, self._x[:rows], rectifier=rectifier, layer=layer)
+            compare(
+                self._original,
+                found,
+                self._x[:rows],
+                rectifier=rectifier,
+                layer=layer,
+                own_rel_l2=max((case.own_rel_l2 for case in self._cases), default=0.0),
+            )
         )
 
     def _take_back(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
         self._files = [each for each in self._files if each != name]
+
+
+def _rows_to_compare(original: TorchBackend, row: Array) -> int:
+    with FlopCounterMode(display=False) as counter:
+        original.scores(row)
+    macs = counter.get_total_flops() // 2
+    return max(_LEAST_ROWS, min(ROWS, _MOST_MACS // max(1, macs)))
 
 
 def _find_value(
