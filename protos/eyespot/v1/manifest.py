@@ -199,6 +199,15 @@ class GradientGraphs:
     reason: str = ""
     no_rectifiers: str = ""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that there are."""
+        if self.reason:
+            return ()
+        rules = ("derivative",) if self.no_rectifiers else tuple(GRADIENT_FILES)
+        by_layer = () if self.layer is None else (LAYER_GRADIENT_FILE,)
+        return (*(GRADIENT_FILES[rule] for rule in rules), *by_layer)
+
 
 @dataclass(frozen=True)
 class Derivation:

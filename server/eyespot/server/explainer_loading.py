@@ -19,6 +19,7 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
 from eyespot.server.loaded_version import LoadedVersion, check_unchanged
 from eyespot.server.model_config import ModelConfig
+from eyespot.server.repository import damaged_gradients
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.v1 import model_config_pb2
@@ -110,9 +111,10 @@ def _load_backend(
             if reasons:
                 _logger.info("%s is explained by %s: %s", name, backend.name, reasons[0])
             return backend, None
-    # What is wrong with the first choice is what there is to be mended.
-    _logger.warning("%s serves without gradients: %s", name, reasons[0])
-    return None, reasons[0]
+    # What is wrong with the first choice is what there is to be mended, or with the second.
+    reason = type(reasons[0])("; without PyTorch: ".join(map(str, reasons)))
+    _logger.warning("%s serves without gradients: %s", name, reason)
+    return None, reason
 
 
 def _choices(
@@ -167,8 +169,13 @@ def _load_gradient_graphs(
 
         return run
 
+    folder = loaded.folder.folder
     return load_gradient_graphs(
-        loaded.folder.folder, manifest, open_graph, memory_mib=settings.explain_memory_mib
+        folder,
+        manifest,
+        open_graph,
+        damaged=damaged_gradients(folder, manifest),
+        memory_mib=settings.explain_memory_mib,
     )
 
 
