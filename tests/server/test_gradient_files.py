@@ -1,5 +1,6 @@
 """Gradient graphs that are damaged take explanations away, and no inference."""
 
+import asyncio
 import json
 import logging
 import shutil
@@ -9,10 +10,12 @@ import onnx
 import pytest
 
 from eyespot.server.config import ServerConfig
-from eyespot.server.errors import RepositoryError
+from eyespot.server.errors import NotExplainableError, RepositoryError
+from eyespot.server.explainer import ExplainCall
 from eyespot.server.explainer_loading import load_explainer
 from eyespot.server.model_config import ConfigFile, read_config
 from eyespot.server.repository import VersionFolder, check_files, damaged_gradients
+from eyespot.server.session import Session
 from eyespot.server.version_loading import load_version
 from eyespot.v1.manifest import read_manifest, sha256_of
 
@@ -122,6 +125,46 @@ def test_the_others_work_on_where_one_is_damaged(version):
         assert "gradient_guided.onnx has the SHA-256" in why["guided_backprop"]
         assert "gradient_layer.onnx cannot be read" in why["grad_cam"]
         assert "saliency" not in why
+    finally:
+        explainer.close()
+
+
+def explain(explainer, method="saliency"):
+    call = ExplainCall(np.ones((1, 3, 16, 16), np.float32), method=method)
+    return asyncio.run(explainer.explain(call)).attributions
+
+
+def test_one_is_opened_when_it_is_asked_for_and_without_weights_of_its_own(version, monkeypatch):
+    opened, open_session = {}, Session.open
+
+    def remember(path, settings, **options):
+        opened[path.name] = settings
+        return open_session(path, settings, **options)
+
+    monkeypatch.setattr(Session, "open", remember)
+    _, explainer = loaded(version)
+    try:
+        assert list(opened) == ["model.onnx"]
+        explain(explainer)
+        explain(explainer)
+        assert list(opened) == ["model.onnx", "gradient.onnx"]
+        assert not opened["gradient.onnx"].enable_prepacking
+        explain(explainer, "grad_cam")
+        assert list(opened) == ["model.onnx", "gradient.onnx", "gradient_layer.onnx"]
+    finally:
+        explainer.close()
+
+
+@pytest.mark.parametrize("name", ["gradient.onnx", "model.onnx"])
+def test_files_that_change_before_one_is_opened_are_seen(version, name):
+    _, explainer = loaded(version)
+    damage(version, name)
+    try:
+        with pytest.raises(
+            NotExplainableError,
+            match=f"version 1 cannot be explained by gradient.onnx: {name} has the SHA-256",
+        ):
+            explain(explainer)
     finally:
         explainer.close()
 

@@ -179,15 +179,23 @@ def damaged_gradients(folder: Path, manifest: Manifest) -> dict[str, str]:
     damaged = {}
     for name in () if graphs is None else graphs.files:
         try:
-            if name not in manifest.files:
-                raise RepositoryError(
-                    f"{MANIFEST_FILE} has no SHA-256 of {name}; export the model again"
-                )
-            _check_hash(folder, name, manifest.files[name])
-            _check_weights(folder / name, manifest)
+            check_gradient(folder, name, manifest)
         except RepositoryError as error:
             damaged[name] = str(error)
     return damaged
+
+
+def check_gradient(folder: Path, name: str, manifest: Manifest) -> None:
+    """Checks one gradient graph of a version, and where its weights lie.
+
+    Raises:
+        RepositoryError: it is missing, is not the one that was exported, or its weights lie
+            where none may be read.
+    """
+    if name not in manifest.files:
+        raise RepositoryError(f"{MANIFEST_FILE} has no SHA-256 of {name}; export the model again")
+    _check_hash(folder, name, manifest.files[name])
+    _check_weights(folder / name, manifest)
 
 
 def _check_weights(graph: Path, manifest: Manifest | None) -> None:
