@@ -19,7 +19,7 @@ from eyespot.exporter.gradient_graph.gradient_file import (
     write_candidates,
     write_gradient,
 )
-from eyespot.exporter.gradient_graph.gradient_parity import compare
+from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.exporter.parity import open_session
 from eyespot.saliency import LayerError, OriginalError, UnavailableMethodError
 from eyespot.saliency.backend import Layer, Rectifier
@@ -146,6 +146,7 @@ class _Writer:
         )
         self._files: list[str] = []
         self._cases: list[GradientParityCase] = []
+        self._own: OwnMovement | None = None
 
     def write(self) -> WrittenGradients:
         self._write("derivative", layer=None)
@@ -224,16 +225,12 @@ class _Writer:
             output_shape=self._original.output_shape,
             channel_axis=self._original.channel_axis,
         )
-        self._cases.append(
-            compare(
-                self._original,
-                found,
-                self._x[:rows],
-                rectifier=rectifier,
-                layer=layer,
-                own_rel_l2=max((case.own_rel_l2 for case in self._cases), default=0.0),
-            )
+        case = compare(
+            self._original, found, self._x[:rows], rectifier=rectifier, layer=layer, own=self._own
         )
+        self._cases.append(case)
+        if case.own_rel_l2:  # of another rule it is about the same
+            self._own = OwnMovement(case.own_rel_l2, case.own_cosine)
 
     def _take_back(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
