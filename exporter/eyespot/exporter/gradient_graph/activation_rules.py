@@ -36,8 +36,9 @@ def _silu_parts(graph: Graph, node: onnx.NodeProto) -> tuple[int, int] | None:
         return None
     for x, gate in ((0, 1), (1, 0)):
         producer = graph.producer(node.input[gate])
-        is_gate = producer is not None and producer.op_type == "Sigmoid"
-        if is_gate and producer.input[0] == node.input[x]:
+        if producer is None or producer.op_type != "Sigmoid":
+            continue
+        if producer.input[0] == node.input[x]:
             return x, gate
     return None
 

@@ -147,10 +147,11 @@ class _Writer:
         self._files: list[str] = []
         self._cases: list[GradientParityCase] = []
         self._own: OwnMovement | None = None
+        self._rows = _rows_to_compare(original, x[:1])
 
     def write(self) -> WrittenGradients:
         self._write("derivative", layer=None)
-        self._prove(rows=_rows_to_compare(self._original, self._x[:1]))
+        self._prove(rows=self._rows)
         place = self._write_layer()
         self._write_rectifiers(place)
         return WrittenGradients(tuple(self._files), self._graphs, tuple(self._cases))
@@ -216,8 +217,10 @@ class _Writer:
         *,
         rectifier: Rectifier = "derivative",
         layer: str | None = None,
-        rows: int = _FEW_ROWS,
+        rows: int | None = None,
     ) -> None:
+        """Compare one gradient with the original's, on a few rows unless told."""
+        rows = min(_FEW_ROWS, self._rows // 4) if rows is None else rows
         found = open_gradients(
             self._folder,
             self._graphs,
@@ -240,7 +243,7 @@ class _Writer:
 def _rows_to_compare(original: TorchBackend, row: Array) -> int:
     with FlopCounterMode(display=False) as counter:
         original.scores(row)
-    macs = counter.get_total_flops() // 2
+    macs: int = counter.get_total_flops() // 2
     return max(_LEAST_ROWS, min(ROWS, _MOST_MACS // max(1, macs)))
 
 
