@@ -1,19 +1,22 @@
 """`python -m benchmarks.gradient_graphs [NETWORK ...]`: gradients by ONNX Runtime and by PyTorch.
 
 One row for each classification network of the zoo, with random weights: how well the gradients
-of its graph agree with PyTorch's, how long one takes beside PyTorch's, and how long the graphs
-take to write beside `model.onnx`; or the operator that is in the way. Times are ratios of what
-was measured in turn: absolute ones mean nothing on shared machines.
+of its graph agree with PyTorch's, how long one takes beside PyTorch's, and how long an export
+with the graphs takes beside one without; or the operator that is in the way. Each row is kept
+when it is there, and a network that has one is not measured again; at the end the table of all
+is printed. Times are ratios of processor time: absolute ones mean nothing on shared machines.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,59 +28,82 @@ from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import ORIGINAL_FILE, Manifest
 from eyespot.zoo import list_models, model_entry
 
-COLUMNS = "{:<22} {:>14} {:>13} {:>10} {:>11}  {}"
+RESULTS = Path("build/gradient_graphs.jsonl")
+COLUMNS = (
+    "network",
+    "rows",
+    "median relative L2",
+    "PyTorch's own",
+    "least cosine",
+    "time",
+    "export",
+)
 _PIXELS = 256
+
+Row = Mapping[str, Any]
 
 
 def main() -> None:
-    """Export each network, and print its row."""
+    """Measure each network that has no row yet, the small ones first, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("networks", nargs="*", help="those of classification unless told")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="gradients that are timed")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        COLUMNS.format(
-            *("network", "median rel L2", "least cosine", "time", "export"), "in the way"
-        )
-    )
+    rows = _read(arguments.results)
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
     for name in arguments.networks or _classifiers():
-        with TemporaryDirectory() as folder:
-            try:
-                print(row(name, Path(folder), rounds=arguments.rounds), flush=True)
-            except ExportError as error:
-                print(COLUMNS.format(name, "-", "-", "-", "-", error), flush=True)
+        if name not in rows:
+            rows[name] = _measured(name, rounds=arguments.rounds)
+            with arguments.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[name]) + "\n")
+    print("\n".join(_table(rows)))
 
 
-def row(name: str, repository: Path, *, rounds: int) -> str:
-    """Measure one network."""
-    marks: dict[str, float] = {}
+def measure(name: str, repository: Path, *, rounds: int) -> Row:
+    """Measure one network.
+
+    Raises:
+        ExportError: It cannot be exported.
+    """
+    begin = time.process_time()
+    before = begin
 
     def note(text: str) -> None:
-        marks[text.split(" and ")[0]] = time.perf_counter()
+        nonlocal before
+        if text.startswith("writing gradient.onnx"):
+            before = time.process_time()
 
     result = export_zoo_model(name, repository=repository, gradient_graph=True, progress=note)
-    end = time.perf_counter()
-    model = marks["writing gradient.onnx"] - marks["writing model.onnx"]
-    export = (end - marks["writing gradient.onnx"]) / model
+    export = (time.process_time() - begin) / (before - begin)
     graphs, parity = result.manifest.gradient_graphs, result.manifest.parity
     assert graphs is not None
     assert parity is not None
     if graphs.reason:
-        return COLUMNS.format(name, "-", "-", "-", f"{export:.2f}x", graphs.reason)
+        return {"network": name, "reason": graphs.reason, "export": export}
     case = parity.gradients[0]
-    times = _times(result.path, result.manifest, rounds=rounds)
-    return COLUMNS.format(
-        name,
-        f"{case.median_rel_l2:.2g}",
-        f"{case.least_cosine:.6f}",
-        f"{times:.2f}x",
-        f"{export:.2f}x",
-        graphs.no_rectifiers,
-    )
+    return {
+        "network": name,
+        "rows": case.rows,
+        "median relative L2": case.median_rel_l2,
+        "PyTorch's own": case.own_rel_l2,
+        "least cosine": case.least_cosine,
+        "time": _time(result.path, result.manifest, rounds=rounds),
+        "export": export,
+        "rectifiers": graphs.no_rectifiers,
+    }
 
 
-def _times(folder: Path, manifest: Manifest, *, rounds: int) -> float:
+def _measured(name: str, *, rounds: int) -> Row:
+    with TemporaryDirectory() as folder:
+        try:
+            return measure(name, Path(folder), rounds=rounds)
+        except ExportError as error:
+            return {"network": name, "reason": str(error)}
+
+
+def _time(folder: Path, manifest: Manifest, *, rounds: int) -> float:
     """The time of one gradient over that of PyTorch, one thread each."""
     graphs, node = manifest.gradient_graphs, manifest.gradient_node
     assert graphs is not None
@@ -111,13 +137,45 @@ def _ask(backend: Backend, x: np.ndarray) -> object:
 
 
 def _seconds(function: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     function()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def _classifiers() -> list[str]:
-    return [name for name in list_models() if model_entry(name).task == "classification"]
+    entries = map(model_entry, list_models())
+    found = [entry for entry in entries if entry.task == "classification"]
+    return [entry.name for entry in sorted(found, key=lambda entry: entry.parameter_count)]
+
+
+def _read(results: Path) -> dict[str, Row]:
+    if not results.exists():
+        return {}
+    rows = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+    return {row["network"]: row for row in rows}
+
+
+def _table(rows: Mapping[str, Row]) -> list[str]:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for name in sorted(rows):
+        row = rows[name]
+        cells = (
+            [row["reason"]] if "reason" in row else [_cell(row, column) for column in COLUMNS[1:]]
+        )
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return lines
+
+
+def _cell(row: Row, column: str) -> str:
+    value = row[column]
+    if column == "rows":
+        return str(value)
+    if column == "PyTorch's own" and not value:
+        return "-"
+    return f"{value:{_FORMATS.get(column, '.2g')}}"
+
+
+_FORMATS = {"least cosine": ".6f", "time": ".2f", "export": ".2f"}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import nn
 
 from eyespot.exporter import export
 from eyespot.exporter.errors import GradientError
-from eyespot.exporter.gradient_graph.gradient_parity import compare
+from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
 
@@ -51,9 +51,47 @@ def test_what_pytorch_makes_of_it_decides(gradient_export, x_of_export):
         compare(original, other, x_of_export)
 
 
+def test_a_network_is_held_against_its_own_movement(gradient_export, x_of_export):
+    original = TorchBackend.load(gradient_export.path / "original.pt2", gradient_node="x")
+    restless = OwnMovement(rel_l2=1.0, cosine=0.0)
+    case = compare(original, original.nudged(seed=5), x_of_export, own=restless)
+    assert case.median_rel_l2 < 1e-4
+    assert (case.own_rel_l2, case.own_cosine) == (0.0, 1.0)  # nobody had to know
+    other = original.randomised([original.weight_layers()[0]], seed=1)
+    case = compare(original, other, x_of_export, own=restless)
+    assert case.least_cosine < 0.9
+    assert (case.own_rel_l2, case.own_cosine) == (1.0, 0.0)
+
+
 @pytest.fixture
 def x_of_export():
     return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2)).numpy()
+
+
+class Gated(nn.Module):
+    """Has SiLUs, which ONNX writes with two operators."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(2, 4, 3)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.nn.functional.silu(self.convolution(x))
+        x = torch.nn.functional.interpolate(x, size=(9, 7), mode="bilinear")
+        return self.head(torch.nn.functional.silu(x).mean((2, 3)))
+
+
+def test_silus_are_rectifiers_as_for_pytorch(tmp_path):
+    torch.manual_seed(4)
+    result = export(
+        Gated().eval(), torch.zeros(1, 2, 6, 6), repository=tmp_path, name="g", gradient_graph=True
+    )
+    assert result.notes == ()
+    assert result.manifest.gradient_graphs.no_rectifiers == ""
+    cases = {case.gradient: case for case in result.manifest.parity.gradients}
+    for rule in ("guided", "deconvnet"):
+        assert cases[f"by input, {rule}"].least_cosine > 0.999
 
 
 class Sorted(nn.Module):

@@ -283,6 +283,70 @@ def test_a_mean_over_sizes_that_vary():
     )
 
 
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_lengths(keepdims):
+    x = drawn(3, 4, 5)
+    x[1] = 0  # where PyTorch gives no gradient
+    check(
+        [node("ReduceL2", "axes", keepdims=keepdims)],
+        lambda x, axes: torch.linalg.vector_norm(x, dim=(1, 2), keepdim=bool(keepdims)),
+        x,
+        axes=np.array([1, 2]),
+    )
+
+
+@pytest.mark.parametrize("sizes", [None, (3, "height", "width")])
+@pytest.mark.parametrize("wanted", [(9, 5), (4, 13), (7, 11)])
+@pytest.mark.parametrize(
+    ("attributes", "options"),
+    [
+        (
+            {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+            {"mode": "bilinear", "align_corners": False},
+        ),
+        (
+            {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+            {"mode": "bilinear", "align_corners": True},
+        ),
+        (
+            {
+                "mode": "nearest",
+                "coordinate_transformation_mode": "asymmetric",
+                "nearest_mode": "floor",
+            },
+            {"mode": "nearest"},
+        ),
+        (
+            {
+                "mode": "cubic",
+                "coordinate_transformation_mode": "pytorch_half_pixel",
+                "cubic_coeff_a": -0.75,
+            },
+            {"mode": "bicubic", "align_corners": False},
+        ),
+    ],
+)
+def test_pictures_of_another_size(attributes, options, wanted, sizes):
+    check(
+        [helper.make_node("Resize", ["x", "", "", "s"], ["y"], **attributes)],
+        lambda x, s: functional.interpolate(x, size=wanted, **options),
+        drawn(2, 3, 4, 5),
+        sizes=sizes,
+        s=np.array([2, 3, *wanted]),
+    )
+
+
+def test_pictures_and_sequences_by_a_scale():
+    nearest = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for rank, scale in ((4, (1.5, 2.0)), (3, (2.5,))):
+        check(
+            [helper.make_node("Resize", ["x", "", "s"], ["y"], mode="nearest", **nearest)],
+            lambda x, s, scale=scale: functional.interpolate(x, scale_factor=scale),
+            drawn(2, 3, *(4, 6)[: rank - 2]),
+            s=np.array([1, 1, *scale], np.float32),
+        )
+
+
 def test_what_is_moved():
     check(
         [node("Transpose", perm=[0, 2, 3, 1])], lambda x: x.permute(0, 2, 3, 1), drawn(2, 3, 4, 5)
@@ -350,6 +414,35 @@ def test_rectifiers_by_hand():
     ):
         found, cotangent = gradient_of([node("Relu")], x, {}, rectifier=rule)
         np.testing.assert_array_equal(found, np.where(kept, cotangent, 0))
+
+
+SILU = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["s", "x"], ["y"])]
+
+
+def test_a_product_with_its_own_sigmoid_is_one_rectifier():
+    check(SILU, functional.silu, 3 * drawn(2, 9))
+    x = 3 * drawn(2, 9)
+    leaf = torch.from_numpy(x).requires_grad_()
+    (slope,) = torch.autograd.grad(functional.silu(leaf).sum(), leaf)
+    for rule, kept in (
+        ("guided", (x > 0) * slope.numpy()),
+        ("deconvnet", np.where(x > 0, slope.numpy(), 1)),
+    ):
+        found, cotangent = gradient_of(SILU, x, {}, rectifier=rule)
+        np.testing.assert_allclose(found, cotangent.clip(0) * kept, rtol=1e-5, atol=1e-6)
+
+
+def test_a_product_with_the_sigmoid_of_something_else_is_none():
+    nodes = [
+        helper.make_node("Neg", ["x"], ["n"]),
+        helper.make_node("Sigmoid", ["n"], ["s"]),
+        helper.make_node("Mul", ["x", "s"], ["y"]),
+    ]
+    found, cotangent = gradient_of(nodes, x := drawn(2, 9), {}, rectifier="guided")
+    leaf = torch.from_numpy(x).requires_grad_()
+    y = leaf * torch.sigmoid(-leaf)
+    (expected,) = torch.autograd.grad(y, leaf, torch.from_numpy(cotangent))
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_an_operator_without_a_rule_is_named():

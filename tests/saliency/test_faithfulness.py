@@ -22,6 +22,7 @@ from eyespot.saliency.faithfulness.deletion_insertion import (
 )
 from eyespot.saliency.faithfulness.pointing_game import accuracy, hits
 from eyespot.saliency.faithfulness.sanity_checks import cascade, cascade_places, rank_correlation
+from eyespot.saliency.torch_backend.randomisation import nudge
 
 
 class LinearScorer:
@@ -226,6 +227,16 @@ def test_randomising_the_top_layer_leaves_what_is_below(capture, explain):
     expected = [[second[0, 0]] * 2, [second[1].sum(), second[1, 0] - second[1, 1]]]
     np.testing.assert_allclose(explain("saliency", other, x, classes).attributions, expected)
     np.testing.assert_array_equal(explain("saliency", backend, x, classes).attributions, before)
+
+
+def test_nudged_weights_are_the_numbers_next_to_what_they_were():
+    values = torch.randn(40, generator=torch.Generator().manual_seed(1))
+    before = values.clone()
+    floats, integers = nudge([values, torch.arange(3)], seed=2)
+    ulps = floats.view(torch.int32) - values.view(torch.int32)
+    assert set(ulps.tolist()) == {-1, 1}
+    assert integers.tolist() == [0, 1, 2]
+    assert torch.equal(values, before)
 
 
 def test_an_unknown_layer_cannot_be_randomised(capture):

@@ -134,8 +134,9 @@ class GradientParityCase:
         rows: How many random inputs.
         median_rel_l2: Of the rows: the norm of the difference over that of PyTorch's gradient.
         least_cosine: Of the rows: the cosine of the angle between the two.
-        own_rel_l2: The same distance of PyTorch's gradients from PyTorch's, summed in another
-            order; 0 where nobody had to know.
+        own_rel_l2: The same distance of PyTorch's gradients from PyTorch's when each weight is
+            moved to a number next to it, in the mean; 0 where nobody had to know.
+        own_cosine: The least cosine of the same.
     """
 
     gradient: str
@@ -143,6 +144,7 @@ class GradientParityCase:
     median_rel_l2: float
     least_cosine: float
     own_rel_l2: float = 0.0
+    own_cosine: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,15 @@ class GradientGraphs:
     bytes_per_element: float = 0.0
     reason: str = ""
     no_rectifiers: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that there are."""
+        if self.reason:
+            return ()
+        rules = ("derivative",) if self.no_rectifiers else tuple(GRADIENT_FILES)
+        by_layer = () if self.layer is None else (LAYER_GRADIENT_FILE,)
+        return (*(GRADIENT_FILES[rule] for rule in rules), *by_layer)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class GradientGraphSet:
         layer: Whose maps there are.
         bytes_per_element: Of a row: the memory that there and back take.
         no_rectifiers: Why rectifiers have no rule but their own; empty where they have.
+        no_layer: Why there are no maps, where there is a reason.
     """
 
     open_graph: Callable[[Rectifier, bool], RunGraph]
@@ -61,6 +62,7 @@ class GradientGraphSet:
     layer: Layer | None
     bytes_per_element: float
     no_rectifiers: str = ""
+    no_layer: str = "the gradient graphs of this version have no layer of spatial maps"
 
 
 class GraphBackend:
@@ -87,7 +89,6 @@ class GraphBackend:
         self._memory_mib = memory_mib
         # Per instance: the sessions go when the backend goes.
         self._open = functools.cache(graphs.open_graph)
-        self._open("derivative", False)
 
     def rows_at_once(self, row_shape: tuple[int, ...]) -> int:
         """How many rows one call should have: what is best, within the bound of memory."""
@@ -169,7 +170,7 @@ class GraphBackend:
         """The layer of a name; of the empty name, the last spatial map before pooling."""
         layer = self._graphs.layer
         if layer is None:
-            raise LayerError("the gradient graphs of this version have no layer of spatial maps")
+            raise LayerError(self._graphs.no_layer)
         if name not in ("", layer.name):
             raise LayerError(
                 f"without PyTorch only layer {layer.name!r} can be asked for, found {name!r}: "

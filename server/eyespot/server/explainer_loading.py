@@ -17,9 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.server.config import ServerConfig
-from eyespot.server.errors import NotExplainableError, RepositoryError, RequestError
-from eyespot.server.loaded_version import LoadedVersion, check_unchanged
+from eyespot.server.errors import (
+    DeviceUnavailableError,
+    NotExplainableError,
+    RepositoryError,
+    RequestError,
+)
+from eyespot.server.loaded_version import LoadedVersion, check_unchanged, fingerprint_of
 from eyespot.server.model_config import ModelConfig
+from eyespot.server.repository import check_gradient, damaged_gradients
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.v1 import model_config_pb2
@@ -95,13 +101,10 @@ def _load_backend(
         return None, NotExplainableError(
             f"{name} has no original.pt2: only what Eyespot exported can be differentiated"
         )
-    from eyespot.server.explainer import verify_original
-
     reasons: list[RequestError] = []
-    for load in _choices(loaded, manifest, settings):
+    for load in _choices(loaded, manifest, settings, logits_of):
         try:
             backend = load()
-            verify_original(backend, manifest, logits_of)
         except RequestError as error:
             reasons.append(error)
         except Exception as error:
@@ -111,16 +114,20 @@ def _load_backend(
             because = f": {reasons[0]}" if reasons else ""
             _logger.info("%s is explained by %s%s", name, backend.name, because)
             return backend, None
-    # What is wrong with the first choice is what there is to be mended.
-    _logger.warning("%s serves without gradients: %s", name, reasons[0])
-    return None, reasons[0]
+    # What is wrong with the first choice is what there is to be mended, or with the second.
+    reason = type(reasons[0])("; without PyTorch: ".join(map(str, reasons)))
+    _logger.warning("%s serves without gradients: %s", name, reason)
+    return None, reason
 
 
 def _choices(
-    loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig
+    loaded: LoadedVersion,
+    manifest: Manifest,
+    settings: ServerConfig,
+    logits_of: Callable[[Array], Array],
 ) -> "list[Callable[[], Backend]]":
     """What may compute gradients, the first choice first."""
-    original = partial(_load_original, loaded, manifest, settings)
+    original = partial(_load_original, loaded, manifest, settings, logits_of)
     graphs = partial(_load_gradient_graphs, loaded, manifest, settings)
     choices: dict[str, list[Callable[[], Backend]]] = {
         "auto": [original, graphs],
@@ -130,8 +137,13 @@ def _choices(
     return choices[settings.explain_backend]
 
 
-def _load_original(loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig) -> "Backend":
-    from eyespot.server.explainer import load_original
+def _load_original(
+    loaded: LoadedVersion,
+    manifest: Manifest,
+    settings: ServerConfig,
+    logits_of: Callable[[Array], Array],
+) -> "Backend":
+    from eyespot.server.explainer import load_original, verify_original
 
     path = loaded.folder.original_path
     if not path.exists():
@@ -147,36 +159,76 @@ def _load_original(loaded: LoadedVersion, manifest: Manifest, settings: ServerCo
             manifest.model_name,
             manifest.model_version,
         )
-        return load_original(
+        original = load_original(
             path,
             manifest,
             num_threads=settings.explain_threads,
             memory_mib=settings.explain_memory_mib,
         )
+    verify_original(original, manifest, logits_of)
+    return original
 
 
 def _load_gradient_graphs(
     loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig
 ) -> "Backend":
+    """Makes a backend of files that are opened when they are asked for.
+
+    Nothing is computed to verify them: by their hashes they are those that the export compared.
+    """
     from eyespot.server.explainer import load_gradient_graphs
 
-    options = replace(
-        read_session_settings(
-            loaded.folder.config_file.message, SessionSettings(device=settings.device)
-        ),
-        intra_op_num_threads=settings.explain_threads,
+    folder = loaded.folder.folder
+    return load_gradient_graphs(
+        folder,
+        manifest,
+        partial(_open_graph, loaded, manifest, settings),
+        damaged=damaged_gradients(folder, manifest),
+        memory_mib=settings.explain_memory_mib,
     )
 
-    def open_graph(path: Path) -> "RunGraph":
-        session = Session.open(path, options)
 
-        def run(inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
-            return session.run(inputs, outputs)
+def _open_graph(
+    loaded: LoadedVersion, manifest: Manifest, settings: ServerConfig, path: Path
+) -> "RunGraph":
+    """Opens a gradient graph, perhaps long after the version was loaded.
 
-        return run
+    Raises:
+        NotExplainableError: it cannot be opened, or the files are not those of the load any more.
+    """
+    try:
+        if fingerprint_of(loaded.folder) != loaded.fingerprint:
+            check_unchanged(loaded)
+        check_gradient(path.parent, path.name, manifest)
+        session = Session.open(path, _gradient_settings(loaded, settings))
+    except (RepositoryError, DeviceUnavailableError) as error:
+        raise NotExplainableError(
+            f"model {manifest.model_name!r} version {manifest.model_version} cannot be explained "
+            f"by {path.name}: {error}"
+        ) from error
 
-    return load_gradient_graphs(
-        loaded.folder.folder, manifest, open_graph, memory_mib=settings.explain_memory_mib
+    def run(inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
+        return session.run(inputs, outputs)
+
+    return run
+
+
+def _gradient_settings(loaded: LoadedVersion, settings: ServerConfig) -> SessionSettings:
+    """Leaves the weights where they lie, in pages of `model.onnx` that all sessions share.
+
+    In an order of their own, there and back, each session would hold them twice more, and was no
+    faster; in little memory convolutions go without a layout of their own, too.
+    """
+    defaults = SessionSettings(
+        device=settings.device,
+        optimization="extended" if settings.low_memory else "all",
+        enable_cpu_mem_arena=not settings.low_memory,
+        enable_mem_pattern=not settings.low_memory,
+        enable_prepacking=False,
+    )
+    return replace(
+        read_session_settings(loaded.folder.config_file.message, defaults),
+        intra_op_num_threads=settings.explain_threads,
     )
 
 

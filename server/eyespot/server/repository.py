@@ -155,6 +155,8 @@ def suggest_repository(repository: Path) -> Path | None:
 def check_files(version: VersionFolder, *, with_original: bool = True) -> Manifest | None:
     """Checks where the weights of a version lie, and each file against the manifest.
 
+    Gradient graphs are left out: without them a version is served, see `damaged_gradients`.
+
     Args:
         version: whose files.
         with_original: whether the original is read at all.
@@ -168,9 +170,32 @@ def check_files(version: VersionFolder, *, with_original: bool = True) -> Manife
     """
     manifest = _read_and_check_manifest(version, with_original=with_original)
     _check_weights(version.model_path, manifest)
-    for name in () if manifest is None else _GRADIENT_FILES & manifest.files.keys():
-        _check_weights(version.folder / name, manifest)
     return manifest
+
+
+def damaged_gradients(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """Tells of each gradient graph of a version that must not be opened why."""
+    graphs = manifest.gradient_graphs
+    damaged = {}
+    for name in () if graphs is None else graphs.files:
+        try:
+            check_gradient(folder, name, manifest)
+        except RepositoryError as error:
+            damaged[name] = str(error)
+    return damaged
+
+
+def check_gradient(folder: Path, name: str, manifest: Manifest) -> None:
+    """Checks one gradient graph of a version, and where its weights lie.
+
+    Raises:
+        RepositoryError: it is missing, is not the one that was exported, or its weights lie
+            where none may be read.
+    """
+    if name not in manifest.files:
+        raise RepositoryError(f"{MANIFEST_FILE} has no SHA-256 of {name}; export the model again")
+    _check_hash(folder, name, manifest.files[name])
+    _check_weights(folder / name, manifest)
 
 
 def _check_weights(graph: Path, manifest: Manifest | None) -> None:
@@ -198,7 +223,7 @@ def _read_and_check_manifest(version: VersionFolder, *, with_original: bool) -> 
     except ManifestError as error:
         raise RepositoryError(str(error)) from error
     for name, expected in manifest.files.items():
-        if name == ORIGINAL_FILE and not with_original:
+        if name in _GRADIENT_FILES or (name == ORIGINAL_FILE and not with_original):
             continue
         _check_hash(version.folder, name, expected)
     return manifest

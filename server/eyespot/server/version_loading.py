@@ -13,7 +13,12 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import RepositoryError
 from eyespot.server.loaded_version import LoadedVersion, fingerprint_of
 from eyespot.server.model_config import ModelConfig, TensorConfig, complete
-from eyespot.server.repository import VersionFolder, check_files, read_labels
+from eyespot.server.repository import (
+    VersionFolder,
+    check_files,
+    damaged_gradients,
+    read_labels,
+)
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_cache import cache_folder, open_cached
 from eyespot.server.session_config import read_session_settings
@@ -43,6 +48,14 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
     """
     seen = fingerprint_of(folder)
     manifest = check_files(folder, with_original=settings.explain != "off")
+    if manifest is not None and settings.explain != "off":
+        for reason in damaged_gradients(folder.folder, manifest).values():
+            _logger.warning(
+                "model %s version %s is served, but not explained by a gradient graph: %s",
+                folder.model_name,
+                folder.model_version,
+                reason,
+            )
     session_settings = read_session_settings(
         folder.config_file.message,
         SessionSettings(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import onnx
 
 from eyespot.exporter.errors import GradientError
+from eyespot.exporter.gradient_graph.arithmetic_rules import product
 from eyespot.exporter.gradient_graph.graph import Graph
 from eyespot.exporter.gradient_graph.rule import Rule, Step
 
@@ -21,10 +22,25 @@ Slope = Callable[[Step], str]
 
 def is_rectifier(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether a node is a rectifier: no more than zero below zero, and growing above."""
+    if _silu_parts(graph, node) is not None:
+        return True
     if node.op_type == "Clip":
         value = graph.value(node.input[1]) if len(node.input) > 1 else None
         return value is not None and float(value) == 0
     return node.op_type in _RECTIFIERS
+
+
+def _silu_parts(graph: Graph, node: onnx.NodeProto) -> tuple[int, int] | None:
+    """Tell where a product takes x and where sigmoid(x), which makes it a SiLU; None if not."""
+    if node.op_type != "Mul":
+        return None
+    for x, gate in ((0, 1), (1, 0)):
+        producer = graph.producer(node.input[gate])
+        if producer is None or producer.op_type != "Sigmoid":
+            continue
+        if producer.input[0] == node.input[x]:
+            return x, gate
+    return None
 
 
 def _is_above(step: Step, name: str, bound: float) -> str:
@@ -137,24 +153,40 @@ def _element_by_element(slope: Slope) -> Rule:
 
 def _rectifier(slope: Slope) -> Rule:
     """Make the rule of a rectifier, by the derivative that it has."""
+    return lambda step: {0: _through_rectifier(step, step.x, slope)}
 
-    def rule(step: Step) -> Mapping[int, str]:
-        if step.rectifier == "derivative" or not is_rectifier(step.graph, step.node):
-            return step.times(slope(step))
-        positive = step.emit("Relu", step.gradient)
-        if step.rectifier == "guided":
-            kept = slope(step)
-            if step.node.op_type not in _ZERO_BELOW:
-                kept = step.emit("Mul", kept, _is_above(step, step.y, 0))
-            return {0: step.emit("Mul", positive, kept)}
-        if step.node.op_type in _IDENTITY_ABOVE:
-            return {0: positive}
-        above = _is_above(step, step.x, 0)
-        below = step.emit("Sub", step.graph.number(1), above)
-        kept = step.emit("Add", below, step.emit("Mul", above, slope(step)))
-        return {0: step.emit("Mul", positive, kept)}
 
-    return rule
+def _through_rectifier(step: Step, x: str, slope: Slope) -> str:
+    """Give the gradient of what a rectifier takes."""
+    if step.rectifier == "derivative" or not is_rectifier(step.graph, step.node):
+        return step.emit("Mul", step.gradient, slope(step))
+    positive = step.emit("Relu", step.gradient)
+    if step.rectifier == "guided":
+        kept = slope(step)
+        if step.node.op_type not in _ZERO_BELOW:
+            kept = step.emit("Mul", kept, _is_above(step, step.y, 0))
+        return step.emit("Mul", positive, kept)
+    if step.node.op_type in _IDENTITY_ABOVE:
+        return positive
+    above = _is_above(step, x, 0)
+    below = step.emit("Sub", step.graph.number(1), above)
+    kept = step.emit("Add", below, step.emit("Mul", above, slope(step)))
+    return step.emit("Mul", positive, kept)
+
+
+def _silu_or_product(step: Step) -> Mapping[int, str]:
+    """Take x sigmoid(x) as one rectifier: nothing passes its gate alone."""
+    parts = _silu_parts(step.graph, step.node)
+    if parts is None:
+        return product(step)
+    x, gate = (step.input(position) for position in parts)
+
+    def slope(step: Step) -> str:
+        """Give s + y (1 - s), s being the gate."""
+        rest = step.emit("Sub", step.graph.number(1), gate)
+        return step.emit("Add", gate, step.emit("Mul", step.y, rest))
+
+    return dict(zip(parts, (_through_rectifier(step, x, slope), ""), strict=True))
 
 
 def _softmax(step: Step) -> dict[int, str]:
@@ -189,6 +221,7 @@ RULES: Mapping[str, Rule] = {
     **{name: _rectifier(slope) for name, slope in (*_RECTIFIERS.items(), ("Clip", _clip))},
     **{name: _element_by_element(slope) for name, slope in _SLOPES.items()},
     "Neg": lambda step: {0: step.emit("Neg", step.gradient)},
+    "Mul": _silu_or_product,
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,
 }

@@ -9,6 +9,9 @@ import numpy as np
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.rule import Rule, Step
 
+# Keeps a division by zero from being one.
+_LEAST_LENGTH = 1e-30
+
 
 def _sum(step: Step) -> dict[int, str]:
     return {i: _to_input(step, i, step.gradient) for i in step.asked}
@@ -21,7 +24,8 @@ def _difference(step: Step) -> dict[int, str]:
     return {i: _to_input(step, i, signed[i]) for i in step.asked}
 
 
-def _product(step: Step) -> dict[int, str]:
+def product(step: Step) -> dict[int, str]:
+    """Give each factor the gradient times the other."""
     others = {0: step.input(1), 1: step.input(0)}
     return {i: _to_input(step, i, step.emit("Mul", step.gradient, others[i])) for i in step.asked}
 
@@ -129,6 +133,13 @@ def _total(step: Step) -> dict[int, str]:
     return {0: _spread(step, step.gradient, _axes(step))}
 
 
+def _length(step: Step) -> dict[int, str]:
+    """Give x / y, and nothing where all of x is zero, as PyTorch does."""
+    length = step.emit("Max", step.y, step.graph.number(_LEAST_LENGTH))
+    share = step.emit("Div", step.gradient, length)
+    return {0: step.emit("Mul", _spread(step, share, _axes(step)), step.x)}
+
+
 def _axes(step: Step) -> list[int]:
     rank = len(step.graph.shape(step.x))
     if step.node.op_type.startswith("Global"):
@@ -155,7 +166,6 @@ RULES: Mapping[str, Rule] = {
     "Add": _sum,
     "Sum": _sum,
     "Sub": _difference,
-    "Mul": _product,
     "Div": _quotient,
     "Pow": _power,
     "Max": _larger_or_smaller,
@@ -166,4 +176,5 @@ RULES: Mapping[str, Rule] = {
     "ReduceMean": _mean,
     "GlobalAveragePool": _mean,
     "ReduceSum": _total,
+    "ReduceL2": _length,
 }

@@ -62,7 +62,8 @@ def differentiate(
         if not asked:
             continue
         for position, gradient in _pull(graph, node, given, asked, rules, rectifier).items():
-            found[node.input[position]].append(gradient)
+            if gradient:
+                found[node.input[position]].append(gradient)
     if leaf in wanted:
         gradients[leaf] = _sum(graph, found.pop(leaf, [])) or graph.zeros_like(leaf)
     return gradients

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.gradient_file import (
@@ -18,7 +19,7 @@ from eyespot.exporter.gradient_graph.gradient_file import (
     write_candidates,
     write_gradient,
 )
-from eyespot.exporter.gradient_graph.gradient_parity import compare
+from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.exporter.parity import open_session
 from eyespot.saliency import LayerError, OriginalError, UnavailableMethodError
 from eyespot.saliency.backend import Layer, Rectifier
@@ -32,8 +33,10 @@ from eyespot.v1.manifest import (
     GradientParityCase,
 )
 
-# What is not the gradient by the input is compared on fewer rows.
-ROWS, _FEW_ROWS = 32, 4
+# On how many rows gradients are compared: of heavy networks on as many as take so many
+# multiplications, and what is not the gradient by the input on fewer.
+ROWS, _LEAST_ROWS, _FEW_ROWS = 32, 8, 4
+_MOST_MACS = 16 * 10**9
 # A layer is found by its values, as a share of their scale.
 _SAME = 1e-3
 
@@ -143,10 +146,12 @@ class _Writer:
         )
         self._files: list[str] = []
         self._cases: list[GradientParityCase] = []
+        self._own: OwnMovement | None = None
+        self._rows = _rows_to_compare(original, x[:1])
 
     def write(self) -> WrittenGradients:
         self._write("derivative", layer=None)
-        self._prove(rows=ROWS)
+        self._prove(rows=self._rows)
         place = self._write_layer()
         self._write_rectifiers(place)
         return WrittenGradients(tuple(self._files), self._graphs, tuple(self._cases))
@@ -212,8 +217,10 @@ class _Writer:
         *,
         rectifier: Rectifier = "derivative",
         layer: str | None = None,
-        rows: int = _FEW_ROWS,
+        rows: int | None = None,
     ) -> None:
+        """Compare one gradient with the original's, on a few rows unless told."""
+        rows = min(_FEW_ROWS, self._rows // 4) if rows is None else rows
         found = open_gradients(
             self._folder,
             self._graphs,
@@ -221,13 +228,23 @@ class _Writer:
             output_shape=self._original.output_shape,
             channel_axis=self._original.channel_axis,
         )
-        self._cases.append(
-            compare(self._original, found, self._x[:rows], rectifier=rectifier, layer=layer)
+        case = compare(
+            self._original, found, self._x[:rows], rectifier=rectifier, layer=layer, own=self._own
         )
+        self._cases.append(case)
+        if case.own_rel_l2:  # of another rule it is about the same
+            self._own = OwnMovement(case.own_rel_l2, case.own_cosine)
 
     def _take_back(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
         self._files = [each for each in self._files if each != name]
+
+
+def _rows_to_compare(original: TorchBackend, row: Array) -> int:
+    with FlopCounterMode(display=False) as counter:
+        original.scores(row)
+    macs: int = counter.get_total_flops() // 2
+    return max(_LEAST_ROWS, min(ROWS, _MOST_MACS // max(1, macs)))
 
 
 def _find_value(

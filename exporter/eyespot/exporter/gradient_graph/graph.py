@@ -32,6 +32,7 @@ class Graph:
         self._count = 0
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
         self._shapes, self._types = _read_shapes(model)
+        self._producers = {name: node for node in model.graph.node for name in node.output}
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def emit(self, operator: str, *inputs: str, **attributes: Any) -> str:
@@ -81,6 +82,10 @@ class Graph:
     def is_floating(self, name: str) -> bool:
         """Tell whether a value of the forward pass can have a gradient."""
         return self._types.get(name) in _FLOATING
+
+    def producer(self, name: str) -> onnx.NodeProto | None:
+        """Find the node of the forward pass that gives a value; None for what is given to it."""
+        return self._producers.get(name)
 
     def value(self, name: str) -> NDArray[Any] | None:
         """Read a constant of the graph; None where it is computed, or lies in another file."""

@@ -62,5 +62,6 @@ class Step:
         return {0: self.emit("Mul", self.gradient, factor)}
 
 
-# Gives the gradients of at least the inputs that are asked for, by position.
+# Gives the gradients of at least the inputs that are asked for, by position; none where nothing
+# passes.
 Rule: TypeAlias = Callable[[Step], Mapping[int, str]]

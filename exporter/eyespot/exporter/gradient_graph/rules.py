@@ -9,6 +9,7 @@ from eyespot.exporter.gradient_graph import (
     arithmetic_rules,
     convolution_rules,
     rearrangement_rules,
+    resampling_rules,
 )
 from eyespot.exporter.gradient_graph.rule import Rule
 
@@ -17,4 +18,5 @@ RULES: Mapping[str, Rule] = {
     **activation_rules.RULES,
     **convolution_rules.RULES,
     **rearrangement_rules.RULES,
+    **resampling_rules.RULES,
 }

@@ -25,11 +25,12 @@ def read_without_weights(folder: Path) -> onnx.ModelProto:
     at = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for tensor in model.graph.initializer:
-            if len(tensor.raw_data) < _SMALLEST:
+            raw = tensor.raw_data  # a copy, each time that it is asked for
+            if len(raw) < _SMALLEST:
                 continue
             # They lie one behind the other; wherever the same bytes are found, they are right.
-            at = _find(data, tensor.raw_data, at)
-            place = {"location": MODEL_FILE, "offset": at, "length": len(tensor.raw_data)}
+            at = _find(data, raw, at)
+            place = {"location": MODEL_FILE, "offset": at, "length": len(raw)}
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             for key, value in place.items():
@@ -39,12 +40,9 @@ def read_without_weights(folder: Path) -> onnx.ModelProto:
 
 def _find(data: mmap.mmap, sought: bytes, start: int) -> int:
     """Find where bytes lie, from a place on: by how they begin, which is quick to look for."""
-    view, at = memoryview(data), start
-    try:
-        while (at := data.find(sought[:_SMALLEST], at)) >= 0:
-            if view[at : at + len(sought)] == sought:
-                return at
-            at += 1
-    finally:
-        view.release()
+    at = start
+    while (at := data.find(sought[:_SMALLEST], at)) >= 0:
+        if data[at : at + len(sought)] == sought:
+            return at
+        at += 1
     raise GradientError(f"the weights of {MODEL_FILE} are not found in it again: this is a bug")

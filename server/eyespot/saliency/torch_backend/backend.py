@@ -36,7 +36,7 @@ from eyespot.saliency.torch_backend.program import (
     user_input,
     user_output,
 )
-from eyespot.saliency.torch_backend.randomisation import randomise, weight_layers
+from eyespot.saliency.torch_backend.randomisation import nudge, randomise, weight_layers
 from eyespot.saliency.torch_backend.rectifiers import (
     check_rectifiers,
     count_rectifiers,
@@ -225,6 +225,12 @@ class TorchBackend:
         """The same network with the weights of some layers in random order."""
         other = copy.copy(self)  # compiled graphs are shared: they take the weights each time
         other._weights = randomise(self._weights, self._weight_layers, layers, seed=seed)
+        return other
+
+    def nudged(self, *, seed: int) -> "TorchBackend":
+        """The same network but for rounding: each weight is a number next to what it was."""
+        other = copy.copy(self)
+        other._weights = nudge(self._weights, seed=seed)
         return other
 
     def _differentiate(

@@ -82,6 +82,21 @@ def randomise(
     return found
 
 
+def nudge(values: Sequence[Tensor], *, seed: int) -> list[Tensor]:
+    """Weights that each are the next larger or smaller number that there is, at random."""
+    random = torch.Generator().manual_seed(seed)
+    return [
+        torch.nextafter(value, value.new_tensor(torch.inf) * _signs(value, random))
+        if value.is_floating_point()
+        else value
+        for value in values
+    ]
+
+
+def _signs(value: Tensor, random: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, value.shape, generator=random) * 2 - 1
+
+
 def _module_of(parameter: str) -> str:
     module, _, last = parameter.rpartition(".")
     return module if module and last in _OF_A_MODULE else parameter

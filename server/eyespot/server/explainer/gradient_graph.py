@@ -1,6 +1,7 @@
 """The gradient graphs of a model version, opened: gradients without PyTorch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from eyespot.saliency import Backend, GradientGraphSet, GraphBackend, Layer
@@ -20,14 +21,16 @@ def load_gradient_graphs(
     manifest: Manifest,
     open_graph: Callable[[Path], RunGraph],
     *,
+    damaged: Mapping[str, str],
     memory_mib: int | None = None,
 ) -> Backend:
-    """Open the gradient by the input; the other graphs are opened when they are asked for.
+    """Make a backend of the gradient graphs; each is opened when it is asked for.
 
     Args:
         folder: of the version.
         manifest: of the version.
         open_graph: makes a session of a file.
+        damaged: why files must not be opened, by their names.
         memory_mib: most memory that one call may take beside the weights.
 
     Raises:
@@ -39,25 +42,36 @@ def load_gradient_graphs(
         reason = f": {graphs.reason}" if graphs else ""
         again = "" if graphs else "; export it with --gradient-graph for servers without PyTorch"
         raise NotExplainableError(f"{name} has no {GRADIENT_FILES['derivative']}{reason}{again}")
+    if GRADIENT_FILES["derivative"] in damaged:
+        raise NotExplainableError(f"{name}: {damaged[GRADIENT_FILES['derivative']]}")
 
     def open_one(rectifier: Rectifier, is_of_layer: bool) -> RunGraph:
         name = LAYER_GRADIENT_FILE if is_of_layer else GRADIENT_FILES[rectifier]
         return open_graph(folder / name)
 
     output = manifest.outputs[0]
-    return GraphBackend(
-        GradientGraphSet(
-            open_one,
-            input=manifest.inputs[0].name,
-            output=output.name,
-            output_shape=tuple(n if isinstance(n, int) else None for n in output.shape[1:]),
-            layer=_layer(graphs),
-            bytes_per_element=graphs.bytes_per_element,
-            no_rectifiers=graphs.no_rectifiers,
-        ),
-        channel_axis=manifest.channel_axis,
-        memory_mib=memory_mib,
+    found = GradientGraphSet(
+        open_one,
+        input=manifest.inputs[0].name,
+        output=output.name,
+        output_shape=tuple(n if isinstance(n, int) else None for n in output.shape[1:]),
+        layer=_layer(graphs),
+        bytes_per_element=graphs.bytes_per_element,
+        no_rectifiers=graphs.no_rectifiers,
     )
+    return GraphBackend(
+        _without(found, damaged), channel_axis=manifest.channel_axis, memory_mib=memory_mib
+    )
+
+
+def _without(graphs: GradientGraphSet, damaged: Mapping[str, str]) -> GradientGraphSet:
+    """Leave out what is damaged, and let it say so."""
+    for rule in ("guided", "deconvnet"):
+        if GRADIENT_FILES[rule] in damaged:
+            graphs = replace(graphs, no_rectifiers=damaged[GRADIENT_FILES[rule]])
+    if LAYER_GRADIENT_FILE in damaged:
+        graphs = replace(graphs, layer=None, no_layer=damaged[LAYER_GRADIENT_FILE])
+    return graphs
 
 
 def _layer(graphs: GradientGraphs) -> Layer | None:
