@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-# Bytes; told, it no longer grows with what is freed. The tensors of a network for pictures are below
+# Bytes; told, it no longer grows with what is freed. Tensors of networks for pictures are below
 # it: fetched from the system for each run, they took as much processor time as the run itself.
 _LARGE = 8 << 20
 
