@@ -137,7 +137,6 @@ class Batcher(Generic[ItemT, ResultT]):
         self._growth = growth
         self._estimate = estimate
         self._clock = clock
-        self._loop: asyncio.AbstractEventLoop | None = None  # known from the first submit on
         self._queue: RequestQueue[ItemT, Outcome[ResultT]] = RequestQueue()
         self._admission = Admission(
             self._queue,
@@ -187,11 +186,10 @@ class Batcher(Generic[ItemT, ResultT]):
             WaitTooLongError: so many wait that the answer would come after the deadline.
             DeadlineExceededError: the deadline or the timeout passed before the item could run.
         """
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._clock = self._clock or self._loop
-        clock, loop = self._clock, self._loop
-        assert clock is not None
+        loop = asyncio.get_running_loop()
+        clock = self._clock
+        if clock is None:
+            clock = self._clock = loop
         now = clock.time()
         priority = self._priority(priority)
         policy = self._policies.get(priority, self._default_policy)
