@@ -46,7 +46,7 @@ def draw(ratios: Sequence[Ratio], path: Path) -> None:
     axes.set_xlabel(
         "ratio / bar, or bar / ratio where more is better: the line is the bar, left is good"
     )
-    axes.set_title("(a) ONNX Runtime in process, (b) a bare gRPC server, (c) eyespot serve")
+    figure.suptitle("(a) ONNX Runtime in process, (b) a bare gRPC server, (c) eyespot serve")
     figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
 
 

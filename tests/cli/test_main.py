@@ -60,6 +60,7 @@ def test_an_unknown_flag_is_wrong_usage_of_its_command(run):
     ran = run("methods", "--modle=digits")
     assert "unrecognized arguments: --modle=digits; did you mean '--model'?" in ran.err
     assert run("--wrong").err.startswith("usage: eyespot [")
+    assert "unrecognized arguments: --jso; did you mean '--json'?" in run("methods", "--jso").err
 
 
 _PROGRAM = """

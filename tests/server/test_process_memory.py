@@ -31,8 +31,12 @@ def test_what_is_free_goes_back(library):
 def test_little_is_kept(library):
     process_memory.keep_little()
     # glibc's malloc.h: M_ARENA_MAX is -8, M_MMAP_THRESHOLD -3, M_TRIM_THRESHOLD -1.
-    large = 8 * 1024 * 1024
-    assert library.calls == [("mallopt", -8, 1), ("mallopt", -3, large), ("mallopt", -1, large)]
+    assert library.calls == [("mallopt", -8, 1), ("mallopt", -3, 131072), ("mallopt", -1, 131072)]
+
+
+def test_tensors_are_kept(library):
+    process_memory.keep_tensors()
+    assert library.calls == [("mallopt", -3, 8388608), ("mallopt", -1, 8388608)]
 
 
 def test_another_library_is_left_alone(monkeypatch):

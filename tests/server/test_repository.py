@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from tests.server.tiny import FLOAT, affine, graph, identity, status_of
 
-from eyespot.server.errors import RepositoryError
+from eyespot.server.errors import RepositoryError, StartError
 from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
@@ -341,7 +341,8 @@ async def test_without_a_ready_model_the_log_ends_with_a_hint(repository, servin
     inner = repository.add("repository/net")
     assert await _last_line(serving, caplog) == f"no model is ready; is {where}/repository meant?"
     repository.path = inner.parent  # the server is given the folder of one model
-    assert await _last_line(serving, caplog) == f"no model is ready; is {where}/repository meant?"
+    with pytest.raises(StartError, match=f"is a model, where .* is expected: {where}/repository$"):
+        await _last_line(serving, caplog)
     repository.path = where
     (repository.add("broken") / "model.onnx").unlink()
     (where / "repository").rename(where / ".repository")

@@ -26,7 +26,7 @@ from eyespot.server.loader import Loader
 from eyespot.server.logs import Log, LogSettings
 from eyespot.server.operations_servicer import OperationsServicer
 from eyespot.server.picture_decoding import PictureDecoder
-from eyespot.server.process_memory import give_back
+from eyespot.server.process_memory import give_back, keep_tensors
 from eyespot.server.reloading import ReadSettings, Reloading
 from eyespot.server.servicer import InferenceServicer
 from eyespot.server.shared_memory import SharedMemory
@@ -168,6 +168,8 @@ class Server:
         """
         await self._loader.load_all()
         give_back()
+        if self.config.low_memory:
+            keep_tensors()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         if self.config.port_file is not None:

@@ -14,7 +14,13 @@ from eyespot.server.errors import StartError
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.process_memory import keep_little
-from eyespot.server.repository import BrokenModel, VersionFolder, fingerprint, scan
+from eyespot.server.repository import (
+    BrokenModel,
+    VersionFolder,
+    check_is_no_model,
+    fingerprint,
+    scan,
+)
 from eyespot.server.session import check_device
 from eyespot.server.version_loading import load_version
 
@@ -64,6 +70,7 @@ def begin_first_loads(settings: ServerConfig, threads: LoadingThreads) -> FirstL
 
 def _find(settings: ServerConfig) -> list[VersionFolder | BrokenModel]:
     found = scan(settings.repository)
+    check_is_no_model(settings.repository)
     if settings.model_control_mode != "explicit":
         return found
     wanted = [name.strip() for name in settings.load_model.split(",") if name.strip()]

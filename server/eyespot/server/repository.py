@@ -141,11 +141,22 @@ def fingerprint(repository: Path, name: str) -> Hashable:
     return None  # it changes under our eyes, or is gone
 
 
+def check_is_no_model(repository: Path) -> None:
+    """Makes sure that a repository is not the folder of one model.
+
+    Raises:
+        StartError: it is.
+    """
+    if _is_model(repository):
+        raise StartError(
+            f"{repository} is a model, where the repository of models is expected: "
+            f"{repository.resolve().parent}"
+        )
+
+
 def suggest_repository(repository: Path) -> Path | None:
-    """The folder that was probably meant where a repository holds no model: one up or down."""
+    """The folder that was probably meant where a repository holds no model: one below it."""
     with contextlib.suppress(OSError):
-        if _is_model(repository):
-            return repository.resolve().parent
         for folder in _subfolders(repository):
             if not _is_model(folder) and any(map(_is_model, _subfolders(folder))):
                 return folder

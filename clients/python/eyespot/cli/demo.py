@@ -264,11 +264,10 @@ def _tell_what_next(places: _Places, picture: Path) -> None:
     show_command("serve", places.repository)
     print("and meanwhile, in another terminal:")
     show_command("status")
-    show_command("infer", picture)
-    show_command("explain", picture, "--output", places.folder / "explained")
-    show_command(
-        "explain", picture, "--method", _METHODS[-1], "--output", places.folder / "explained"
-    )
+    show_command("infer", picture, "--model", _MODEL)
+    explain = ("explain", picture, "--model", _MODEL, "--output", places.folder / "explained")
+    show_command(*explain)
+    show_command(*explain, "--method", _METHODS[-1])
 
 
 def _share_alike(ours: Sequence[int], theirs: Sequence[int]) -> float:

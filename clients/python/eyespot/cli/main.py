@@ -161,6 +161,7 @@ def _run(arguments: list[str], name: str | None) -> int:
             help=subcommand.summary,
             description=f"{subcommand.summary[0].upper()}{subcommand.summary[1:]}.",
             epilog=subcommand.epilog,
+            allow_abbrev=False,  # half an option is a slip, and its meaning may change
         )
         if each == name:
             module = importlib.import_module(subcommand.module)
@@ -188,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Export convolutional networks, serve them, and see which pixels decided.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     return parser
