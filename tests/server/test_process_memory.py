@@ -2,7 +2,7 @@
 
 import pytest
 
-from eyespot.server import process_memory
+from eyespot.server import app, first_loads, process_memory
 
 
 class Library:
@@ -43,3 +43,15 @@ def test_another_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(process_memory.ctypes, "CDLL", lambda _: object())
     process_memory.give_back()
     process_memory.keep_little()
+
+
+@pytest.mark.parametrize("low_memory", [True, False])
+async def test_a_small_box_keeps_tensors_once_all_is_loaded(
+    repository, serving, monkeypatch, low_memory
+):
+    told = []
+    monkeypatch.setattr(first_loads, "keep_little", lambda: told.append("little"))
+    monkeypatch.setattr(app, "keep_tensors", lambda: told.append("tensors"))
+    repository.add("net")
+    async with serving(low_memory=low_memory):
+        assert told == (["little", "tensors"] if low_memory else [])

@@ -42,6 +42,8 @@ _EXTENSIONS = (
 )
 # Requests of one stream that are not answered yet; no more are read meanwhile.
 _STREAM_IN_FLIGHT = 256
+# Outputs that are no graph's, of a model that is explained.
+_BESIDE_THE_GRAPHS = (SALIENCY_OUTPUT,)
 _WANTS_FINAL, _IS_FINAL = "triton_enable_empty_final_response", "triton_final_response"
 _PLATFORM = "onnxruntime_onnx"
 
@@ -148,7 +150,7 @@ class InferenceServicer:
         signature = entrance.signature
         decoded = await entrance.read(request)
         wanted, saliency = signature.split_outputs(request.outputs)
-        others = [SALIENCY_OUTPUT] if model.is_explained else ()
+        others = _BESIDE_THE_GRAPHS if model.is_explained else ()
         requested: Sequence[RequestedOutput] = ()
         if wanted or saliency is None:
             requested = signature.read_outputs(wanted, others=others)
