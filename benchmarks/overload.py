@@ -6,18 +6,21 @@ come at 0.5 to 5 times of that. Told is the goodput, answers within the deadline
 part of the best of all paces; the rows that ran for callers who had gone; and the memory.
 
 On a machine with other work the time tells less than the processor time that the server had: so
-the goodput is told by both.
+the goodput is told by both. The clients have cores of their own unless told otherwise: they are to
+send the calls whatever the server does.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -204,6 +207,16 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+@contextmanager
+def _server_on(cores: int, arguments: Sequence[str | Path]) -> Iterator[ServerProcess]:
+    """The server on so many cores, and this process on those that are left (Linux)."""
+    all_cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, all_cores[:cores])  # the server inherits it
+    with running("eyespot.cli", arguments) as server:
+        os.sched_setaffinity(0, all_cores[cores:] or all_cores)
+        yield server
+
+
 def _most_memory_mib(server: ServerProcess) -> float:
     status = Path(f"/proc/{server.pid}/status").read_text()
     (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
@@ -216,6 +229,12 @@ def main() -> None:
     parser.add_argument("--model", choices=_MODELS, default=_MODELS[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each pace")
+    parser.add_argument(
+        "--server-cores",
+        type=int,
+        default=max(1, len(os.sched_getaffinity(0)) // 2),
+        help="of the server; the clients have the others, and the same where none is left",
+    )
     parser.add_argument("--plot", type=Path, default=Path("overload.png"))
     arguments = parser.parse_args()
     row = np.random.default_rng(0).random((1, *_ROW_SHAPE), np.float32)
@@ -225,7 +244,7 @@ def main() -> None:
         export_zoo_model(arguments.model, repository=repository, preprocessing="none")
         quiet = ("--explain", "off", "--log-level", "warning")
         serve: list[str | Path] = ["serve", repository, "--port", "0", *quiet]
-        with running("eyespot.cli", serve) as server:
+        with _server_on(arguments.server_cores, serve) as server:
             asyncio.run(generate(server.port, request=request, clients=_CLIENTS, calls=64))
             before = _most_memory_mib(server)
             rounds = [

@@ -1,6 +1,7 @@
 """The whole way from a module to a model version."""
 
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from google.protobuf import text_format
 from torch import nn
 
 from eyespot.exporter import CaptureError, LabelsError, OnnxError, PreprocessingFitError, export
+from eyespot.exporter.export import library_versions
 from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
@@ -136,6 +138,19 @@ def test_manifest_tells_the_truth(exported, rule):
     for file in ("model.onnx", "original.pt2"):
         assert manifest.files[file] == sha256_of(exported.path / file)
     assert (exported.path.parent / "labels.txt").read_text(encoding="utf-8") == "a\nb\nç\nd d\ne\n"
+
+
+def test_onnx_runtime_for_gpus_is_another_distribution(monkeypatch):
+    """`pip install onnxruntime-gpu` brings the module, and no distribution of its name."""
+    found = metadata.version
+
+    def version(name):
+        if name == "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert library_versions()["onnxruntime"] == onnxruntime.__version__
 
 
 def test_without_preprocessing_the_graph_takes_what_the_network_takes(tmp_path, make_net, sample):

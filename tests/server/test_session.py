@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from tests.server.tiny import FLOAT, affine, graph, identity
 
+from eyespot.server import session as session_module
 from eyespot.server.errors import InvalidArgumentError, RepositoryError
 from eyespot.server.session import GraphTensor, Session, SessionSettings
 
@@ -177,3 +178,21 @@ def test_a_session_is_made_anew_and_the_old_one_stays_where_that_fails(tmp_path)
 def test_work_is_told_by_the_processor_where_one_thread_does_it(repository, settings, clock):
     folder = repository.add("net")
     assert Session.open(folder / "model.onnx", settings).busy_seconds is clock
+
+
+def test_cuda_libraries_that_pip_installed_are_loaded_and_those_missing_are_told():
+    """ONNX Runtime prints what it misses; the server's standard output is not the place."""
+
+    class Runtime:
+        severity = None
+
+        def set_default_logger_severity(self, severity):
+            self.severity = severity
+
+        def preload_dlls(self):
+            print("Failed to load libcudnn.so.9:\n  no such file")
+
+    runtime = Runtime()
+    told = session_module._load_cuda_libraries(runtime)
+    assert told == "Failed to load libcudnn.so.9: no such file"
+    assert runtime.severity == 4  # fatal: its warnings speak of plugins

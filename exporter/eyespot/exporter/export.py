@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -221,7 +222,14 @@ def export(
 
 def library_versions() -> dict[str, str]:
     """Tell which versions of which libraries write a model version."""
-    return {name: metadata.version(name) for name in _LIBRARIES}
+    return {name: _version(name) for name in _LIBRARIES}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # onnxruntime-gpu is the same module by another name
+        return str(importlib.import_module(name).__version__)
 
 
 def _capture(network: nn.Module, samples: Samples, outputs: int) -> ExportedProgram:

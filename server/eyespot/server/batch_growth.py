@@ -44,11 +44,16 @@ class _Steps:
     def __init__(self) -> None:
         self.next = 0
         self._times = RowTimes()
+        self._sizes: set[int] = set()  # that have run
         self._since_trial = 0
 
     def note(self, rows: int, seconds: float) -> None:
-        self._times.note(rows, seconds)
         self._since_trial += 1
+        if rows not in self._sizes:
+            # The first run of a size allocates, and on a GPU chooses and loads what computes it.
+            self._sizes.add(rows)
+            return
+        self._times.note(rows, seconds)
         self.next, is_best = self._find()
         if is_best and self._since_trial >= _TRIED_ANEW_AFTER:
             self._since_trial = 0

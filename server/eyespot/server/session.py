@@ -5,13 +5,15 @@ copy of the weights. Intra-op threads do not spin: a spinning thread burns the c
 the event loop, the other models and the gradients need.
 """
 
+import contextlib
 import ctypes
+import functools
+import io
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -31,7 +33,12 @@ Array = NDArray[np.generic]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # TF32 rounds factors to ten bits: a thousandth of the scale, beyond every parity tolerance.
-_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+# To try all algorithms of each convolution takes a second for each new batch size, in the middle
+# of serving; what cuDNN deems best is as fast afterwards (docs/decisions/sessions-and-threads.md).
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    "cpu": {},
+    "cuda": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+}
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _SILENT = 4  # what goes wrong is raised
 _logger = logging.getLogger(__name__)
@@ -140,7 +147,9 @@ class Session:
         ):  # one would be kept for each size that ever comes
             settings = replace(settings, enable_mem_pattern=False)
             runtime_session = _open(path, settings, cached=cached)
-        session = cls(runtime_session, partial(_open, path, settings), runs_in_its_thread=in_thread)
+        session = cls(
+            runtime_session, functools.partial(_open, path, settings), runs_in_its_thread=in_thread
+        )
         if varies:
             session._arena = _arena(settings)
         return session
@@ -216,8 +225,10 @@ def _open(
     runtime = _import_runtime()
     provider = _PROVIDERS[settings.device]
     provider_options = dict(_PROVIDER_OPTIONS[settings.device])
+    missing = ""
     if settings.device == "cuda":
         provider_options["device_id"] = str(settings.device_id)
+        missing = _load_cuda_libraries(runtime)
     options = _options(
         runtime, settings if cached is None else replace(settings, optimization="none")
     )
@@ -236,9 +247,20 @@ def _open(
     if session.get_providers()[0] != provider:
         raise DeviceUnavailableError(
             f"{provider} could not be started, only {', '.join(session.get_providers())}: "
-            "see that the CUDA libraries and a device are there"
+            "see that a device and the CUDA libraries are there (pip install "
+            f"'onnxruntime-gpu[cuda,cudnn]' brings them). {missing}".rstrip()
         )
     return session
+
+
+@functools.cache
+def _load_cuda_libraries(runtime: Any) -> str:
+    """Load those that pip has installed, where the system does not look; gives what is missing."""
+    runtime.set_default_logger_severity(_SILENT)  # it warns of plugins that nobody asked for
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):  # the runtime prints it
+        runtime.preload_dlls()
+    return " ".join(told.getvalue().split())
 
 
 def _options(runtime: Any, settings: SessionSettings) -> Any:
