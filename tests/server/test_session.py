@@ -1,5 +1,6 @@
 """One session on a tiny graph."""
 
+import sys
 import threading
 import time
 
@@ -190,7 +191,7 @@ def test_cuda_libraries_that_pip_installed_are_loaded_and_those_missing_are_told
             self.severity = severity
 
         def preload_dlls(self):
-            print("Failed to load libcudnn.so.9:\n  no such file")
+            sys.stdout.write("Failed to load libcudnn.so.9:\n  no such file\n")
 
     runtime = Runtime()
     told = session_module._load_cuda_libraries(runtime)
