@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server import raw_http2
-from tests.server.batching import Executor, FakeClock, start, turns
+from tests.server.batching import Executor, FakeClock, make, start, turns
 from tests.server.test_app import ROW, Gate, _until
 from tests.server.test_queueing import finish_all, held
 from tests.server.tiny import BATCHING, affine, infer_request
@@ -96,11 +96,33 @@ async def test_what_has_become_too_late_in_the_queue_is_dropped(executor, clock,
     executor.finish()
     await turns()
     assert late.done()
-    with pytest.raises(DeadlineExceededError, match=r"in 0.500 s, .* takes 1.000 s"):
+    with pytest.raises(DeadlineExceededError, match=r"in 0.500 s, .* takes 1.250 s"):
         await late
     executor.finish()
     await asyncio.gather(busy, in_time)
     assert executor.batches == [[0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("gone", "seconds", "caution"),
+    [(False, 1.0, 0.9995), (False, 3.0, 1.05), (True, 3.0, 1.05), (True, 1.0, 1.0)],
+    ids=["in time", "late", "late and gone", "gone for another reason"],
+)
+async def test_how_answers_meet_their_deadlines_is_learned(
+    executor, clock, estimate, gone, seconds, caution
+):
+    batcher = make(executor, clock, max_batch_size=1, estimate=estimate)
+    call = start(batcher, 1, deadline=clock.now + 2.0)
+    await turns()
+    if gone:
+        call.cancel()
+        await turns()
+    clock.advance(seconds)
+    executor.finish()
+    await turns()
+    call.cancel()
+    # Of two batches the slower does not count: a row takes a second.
+    assert estimate.of_batch(None, 1) == pytest.approx(1.25 * caution * 1.0)
 
 
 async def test_a_modest_caller_is_not_refused_for_what_a_greedy_one_has_sent(
@@ -180,7 +202,7 @@ async def test_batches_are_as_large_as_pays(executor, clock):
     await turns()
     executor.finish()
     await turns()
-    for rows in (1, 1, 1, 3):
+    for rows in (1, 1, 1, 1, 3, 3):
         growth.note(None, rows, 0.1)  # three rows in the time of one
     await finish_all(executor, busy, *waiting)
     # More than pays is no reason to refuse: what is larger runs alone.

@@ -472,16 +472,26 @@ class Batcher(Generic[ItemT, ResultT]):
                 )
             return
         assert self._clock is not None
-        seconds = self._clock.time() - start
+        now = self._clock.time()
+        seconds = now - start
         compute_ns = round(seconds * 1e9)
         rows = sum(entry.rows for entry in batch)
         if self._estimate is not None:
             self._estimate.note(batch[0].key, rows, seconds)
         requests = len(batch)
         for entry, result in zip(batch, results, strict=True):
+            self._note_deadline(entry, now)
             if not entry.future.done():
                 queue_ns = round((start - entry.arrival) * 1e9)
                 entry.future.set_result(Outcome(result, queue_ns, compute_ns, rows, requests))
+
+    def _note_deadline(self, entry: Entry[ItemT, Outcome[ResultT]], now: float) -> None:
+        """Count whether an answer was in time; who left early for another reason tells nothing."""
+        if self._estimate is None or entry.deadline is None:
+            return
+        is_late = now >= entry.deadline
+        if is_late or not entry.future.done():
+            self._estimate.note_answer(is_late=is_late)
 
 
 def _stop(batch: list[Entry[ItemT, Outcome[ResultT]]]) -> None:
