@@ -29,7 +29,7 @@ from eyespot.exporter.quantisation.quantiser import Quantiser
 
 # How many times as fast the best batch is to be, where the processor has VNNI.
 BARS = {"resnet50": 3.0, "mobilenet_v2": 1.5}
-BATCH_SIZES = (1, 4, 8)
+BATCH_SIZES = (1, 2, 4, 8, 16)
 CALIBRATION_ROWS = 4
 
 
