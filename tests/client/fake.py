@@ -49,10 +49,16 @@ ANY_SIZE = replace(RULE, resize_size=None)
 
 
 class Servicer:
-    """Answers by hand; fails first with the statuses in `failures`; keeps each request."""
+    """Answers by hand; fails first with the statuses in `failures`; keeps each request.
+
+    Streams break with those in `breaks` before their last message, with `late_breaks` after it.
+    """
 
     def __init__(self):
         self.failures = []
+        self.breaks = []
+        self.late_breaks = []
+        self.versions = []  # that explain one call after another, and then "2"
         self.pushback = ""
         self.requests = []
         self.png = b""
@@ -72,10 +78,13 @@ class Servicer:
     def _begin(self, request, context):
         self.requests.append(request)
         self.hold.wait()
-        if self.failures:
+        self._fail(self.failures, context)
+
+    def _fail(self, failures, context):
+        if failures:
             if self.pushback:
                 context.set_trailing_metadata([("grpc-retry-pushback-ms", self.pushback)])
-            context.abort(self.failures.pop(0), "on purpose")
+            context.abort(failures.pop(0), "on purpose")
 
     def of(self, kind):
         return [request for request in self.requests if isinstance(request, kind)]
@@ -204,7 +213,9 @@ class Servicer:
         half.raw_output_contents[0] = (np.frombuffer(raw, np.float32) / 2).tobytes()
         yield explain_pb2.ExplainStreamResponse(progress=0.5, explain_response=half)
         self.whole.wait()
+        self._fail(self.breaks, context)
         yield explain_pb2.ExplainStreamResponse(progress=1.0, explain_response=response)
+        self._fail(self.late_breaks, context)
 
     def _explained(self, request):
         [(_, array)] = read_inputs(request).items()
@@ -213,8 +224,9 @@ class Servicer:
         attributions = array.astype(np.float32).repeat(request.targets_per_row, 0)
         if is_reduced:
             attributions = attributions.max(axis=axis, keepdims=True)
+        version = self.versions.pop(0) if self.versions else "2"
         response = explain_pb2.ExplainResponse(
-            model_name=request.model_name, model_version="2", method=request.method
+            model_name=request.model_name, model_version=version, method=request.method
         )
         response.attributions.name = "attributions"
         response.attributions.datatype = "FP32"
