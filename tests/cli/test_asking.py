@@ -363,6 +363,22 @@ def test_status_tells_states_reasons_and_counts(run, address):
     assert torn.split() == ["torn", "1", "UNAVAILABLE", *"------", "torn", "file"]
 
 
+def test_status_counts_explanations_where_there_are_any(run, address, servicer):
+    heads = ["QUEUE", "MS", "COMPUTE", "MS"]
+    servicer.explained = (4, 0)  # in 30 ms
+    _, told, colors, torn = run("status", "--server", address).out.splitlines()
+    assert told.split()[-8:] == [*heads, "EXPLAINED", "EXPLAIN", "MS", "REASON"]
+    assert colors.split()[-3:] == ["0", "4", "7.5"]
+    assert torn.split()[2:] == ["UNAVAILABLE", *"--------", "torn", "file"]
+    servicer.explained = (1, 3)
+    _, told, colors, _ = run("status", "--server", address).out.splitlines()
+    assert told.split()[-6:-1] == ["EXPLAINED", "NOT", "EXPLAINED", "EXPLAIN", "MS"]
+    assert colors.split()[-3:] == ["1", "3", "30"]
+    colors, torn = run("status", "--server", address, "--json").json["models"]
+    assert (colors["explain_count"], colors["explain_fail_count"]) == (1, 3)
+    assert (colors["mean_explain_ms"], torn["mean_explain_ms"]) == (30.0, None)
+
+
 @pytest.mark.parametrize(
     ("is_server_ready", "states", "told"),
     [

@@ -71,6 +71,7 @@ class Servicer:
         self.has_config = True
         self.image_formats = ""  # that "colors" tells it takes, as "colors_image"
         self.is_ready = False
+        self.explained = (0, 0)  # how often, and how often not
         self.looks_until_ready = 0
         self.looks_until_explained = 0
         self.index = [("colors", "2", "READY", ""), ("torn", "1", "UNAVAILABLE", "torn file")]
@@ -180,6 +181,8 @@ class Servicer:
         counted.inference_stats.fail.count = 1
         counted.inference_stats.queue.count = 8
         counted.inference_stats.queue.ns = 16_000_000
+        counted.explain_success.count, counted.explain_fail.count = self.explained
+        counted.explain_success.ns = 30_000_000
         batch = counted.batch_stats.add(batch_size=3)
         batch.compute_infer.count = 4
         return response

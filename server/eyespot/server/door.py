@@ -29,9 +29,9 @@ _SHORTEST_PING_MS = 60_000
 _MOST_EARLY_PINGS = 2
 # A connection whose other end is gone without a word is found out.
 _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 120_000, 20_000
-# A call that the event loop does not come to read for so long is answered CANCELLED, which no client
-# repeats; gRPC's own half a minute is soon over on a machine that is overfull or was suspended. How
-# long a call is worth an answer is told by its deadline.
+# A call that the event loop has not come to read for so long is answered CANCELLED, which no
+# client repeats; gRPC's own half a minute is soon over on a machine that is overfull or was
+# suspended. How long a call is worth an answer is told by its deadline.
 _LONGEST_UNREAD_SECONDS = 7 * 24 * 3600
 _logger = logging.getLogger(__name__)
 

@@ -120,9 +120,7 @@ class _Refined:
         return message.progress >= 1
 
 
-def _of_one_version(
-    done: Sequence[Explanation], found: Sequence[Explanation]
-) -> list[Explanation]:
+def _of_one_version(done: Sequence[Explanation], found: Sequence[Explanation]) -> list[Explanation]:
     """Put what was found behind what was found before.
 
     Raises:
