@@ -123,9 +123,21 @@ def test_the_answer_of_the_server_ends_the_command(run, address, pictures):
     assert ran.err == "eyespot: error: NOT_FOUND: no model nix\n"
 
 
-def test_an_unreachable_server_has_its_own_exit_code(run, pictures):
+@pytest.mark.parametrize("words", [[], ["--progress"]])
+def test_a_server_that_was_there_is_waited_for(
+    run, address, pictures, servicer, made_up_time, words
+):
+    servicer.breaks = [grpc.StatusCode.UNAVAILABLE] * 8
+    output = pictures / "drawn"
+    asked = ["explain", pictures / "green.png", "--server", address, "--output", output]
+    assert run(*asked, *words).code == 0
+    assert len(made_up_time.pauses) == 8
+    assert sum(made_up_time.pauses) > 10  # seconds, in which a server is restarted
+
+
+def test_an_unreachable_server_has_its_own_exit_code(run, pictures, made_up_time):
     ran = run("infer", pictures / "green.png", "--server", "127.0.0.1:1", "--model", "m")
-    assert ran.code == 3
+    assert (ran.code, len(made_up_time.pauses)) == (3, 3)  # nobody waits long for it
     assert ran.err == "eyespot: error: no server answers at 127.0.0.1:1: connection refused\n"
 
 

@@ -51,7 +51,8 @@ ANY_SIZE = replace(RULE, resize_size=None)
 class Servicer:
     """Answers by hand; fails first with the statuses in `failures`; keeps each request.
 
-    Streams break with those in `breaks` before their last message, with `late_breaks` after it.
+    Explanations break with those in `breaks` before their last message, streams with those in
+    `late_breaks` after it.
     """
 
     def __init__(self):
@@ -203,6 +204,7 @@ class Servicer:
 
     def Explain(self, request, context):  # noqa: N802
         self._begin(request, context)
+        self._fail(self.breaks, context)
         return self._explained(request)
 
     def ExplainStream(self, request, context):  # noqa: N802

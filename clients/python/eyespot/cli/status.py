@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Show the models; the exit code is 1 unless the server and all of them are ready."""
     if options.watch is not None:
         return _watch(options)
-    with connected(options, retries=0) as client:
+    with connected(options, is_patient=False) as client:
         server = client.server_metadata()
         is_ready = client.server_ready()
         models = client.repository_index()
@@ -103,7 +103,7 @@ def _watch(options: argparse.Namespace) -> int:
         raise UsageError("--watch draws a table for people; for machines there are the metrics")
     from eyespot.cli.watch import watch
 
-    with connected(options, retries=0) as client, suppress(KeyboardInterrupt):
+    with connected(options, is_patient=False) as client, suppress(KeyboardInterrupt):
         watch(client, title=options.server, seconds=options.watch)
     return OK
 
