@@ -123,9 +123,21 @@ def test_the_answer_of_the_server_ends_the_command(run, address, pictures):
     assert ran.err == "eyespot: error: NOT_FOUND: no model nix\n"
 
 
-def test_an_unreachable_server_has_its_own_exit_code(run, pictures):
+@pytest.mark.parametrize("words", [[], ["--progress"]])
+def test_a_server_that_was_there_is_waited_for(
+    run, address, pictures, servicer, made_up_time, words
+):
+    servicer.breaks = [grpc.StatusCode.UNAVAILABLE] * 8
+    output = pictures / "drawn"
+    asked = ["explain", pictures / "green.png", "--server", address, "--output", output]
+    assert run(*asked, *words).code == 0
+    assert len(made_up_time.pauses) == 8
+    assert sum(made_up_time.pauses) > 10  # seconds, in which a server is restarted
+
+
+def test_an_unreachable_server_has_its_own_exit_code(run, pictures, made_up_time):
     ran = run("infer", pictures / "green.png", "--server", "127.0.0.1:1", "--model", "m")
-    assert ran.code == 3
+    assert (ran.code, len(made_up_time.pauses)) == (3, 3)  # nobody waits long for it
     assert ran.err == "eyespot: error: no server answers at 127.0.0.1:1: connection refused\n"
 
 
@@ -361,6 +373,22 @@ def test_status_tells_states_reasons_and_counts(run, address):
     # 12 rows in 5 batches, 1 failure, 2 ms in the queue.
     assert colors.split() == ["colors", "2", "READY", "12", "5", "2.4", "1", "2", "0"]
     assert torn.split() == ["torn", "1", "UNAVAILABLE", *"------", "torn", "file"]
+
+
+def test_status_counts_explanations_where_there_are_any(run, address, servicer):
+    heads = ["QUEUE", "MS", "COMPUTE", "MS"]
+    servicer.explained = (4, 0)  # in 30 ms
+    _, told, colors, torn = run("status", "--server", address).out.splitlines()
+    assert told.split()[-8:] == [*heads, "EXPLAINED", "EXPLAIN", "MS", "REASON"]
+    assert colors.split()[-3:] == ["0", "4", "7.5"]
+    assert torn.split()[2:] == ["UNAVAILABLE", *"--------", "torn", "file"]
+    servicer.explained = (1, 3)
+    _, told, colors, _ = run("status", "--server", address).out.splitlines()
+    assert told.split()[-6:-1] == ["EXPLAINED", "NOT", "EXPLAINED", "EXPLAIN", "MS"]
+    assert colors.split()[-3:] == ["1", "3", "30"]
+    colors, torn = run("status", "--server", address, "--json").json["models"]
+    assert (colors["explain_count"], colors["explain_fail_count"]) == (1, 3)
+    assert (colors["mean_explain_ms"], torn["mean_explain_ms"]) == (30.0, None)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def test_a_server_that_goes_while_it_answers_is_said_to_be_gone():
     parser = argparse.ArgumentParser()
     add_server_arguments(parser)
     options = parser.parse_args(["--server", "127.0.0.1:1"])  # where nobody listens by now
-    with pytest.raises(CommandError, match="connection refused") as raised, connected(options):
+    connection = connected(options, is_patient=False)
+    with pytest.raises(CommandError, match="connection refused") as raised, connection:
         raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "Socket closed")
     assert raised.value.exit_code == UNREACHABLE
 

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -58,6 +59,14 @@ def test_two_looks_give_rates_batches_and_quantiles():
 def test_a_model_that_was_loaded_anew_begins_anew():
     found = activity_between(statistics(50, 50, 50), statistics(4, 8, 2), 2.0)
     assert (found.requests_per_second, found.rows_per_second, found.mean_batch) == (2, 4, 4)
+
+
+def test_what_could_not_be_explained_has_failed_too():
+    before = replace(statistics(1, 1, 1), explain_fail=Duration(2))
+    after = replace(statistics(1, 1, 1, failed=1), explain_fail=Duration(5))
+    assert activity_between(before, after, 2.0).failures_per_second == 2
+    before = replace(before, explain_success=Duration(9))
+    assert activity_between(before, after, 2.0).failures_per_second == 3  # it was loaded anew
 
 
 def test_where_nothing_happened_nothing_is_told():

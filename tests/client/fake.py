@@ -49,10 +49,17 @@ ANY_SIZE = replace(RULE, resize_size=None)
 
 
 class Servicer:
-    """Answers by hand; fails first with the statuses in `failures`; keeps each request."""
+    """Answers by hand; fails first with the statuses in `failures`; keeps each request.
+
+    Explanations break with those in `breaks` before their last message, streams with those in
+    `late_breaks` after it.
+    """
 
     def __init__(self):
         self.failures = []
+        self.breaks = []
+        self.late_breaks = []
+        self.versions = []  # that explain one call after another, and then "2"
         self.pushback = ""
         self.requests = []
         self.png = b""
@@ -65,6 +72,7 @@ class Servicer:
         self.has_config = True
         self.image_formats = ""  # that "colors" tells it takes, as "colors_image"
         self.is_ready = False
+        self.explained = (0, 0)  # how often, and how often not
         self.looks_until_ready = 0
         self.looks_until_explained = 0
         self.index = [("colors", "2", "READY", ""), ("torn", "1", "UNAVAILABLE", "torn file")]
@@ -72,10 +80,13 @@ class Servicer:
     def _begin(self, request, context):
         self.requests.append(request)
         self.hold.wait()
-        if self.failures:
+        self._fail(self.failures, context)
+
+    def _fail(self, failures, context):
+        if failures:
             if self.pushback:
                 context.set_trailing_metadata([("grpc-retry-pushback-ms", self.pushback)])
-            context.abort(self.failures.pop(0), "on purpose")
+            context.abort(failures.pop(0), "on purpose")
 
     def of(self, kind):
         return [request for request in self.requests if isinstance(request, kind)]
@@ -171,6 +182,8 @@ class Servicer:
         counted.inference_stats.fail.count = 1
         counted.inference_stats.queue.count = 8
         counted.inference_stats.queue.ns = 16_000_000
+        counted.explain_success.count, counted.explain_fail.count = self.explained
+        counted.explain_success.ns = 30_000_000
         batch = counted.batch_stats.add(batch_size=3)
         batch.compute_infer.count = 4
         return response
@@ -191,6 +204,7 @@ class Servicer:
 
     def Explain(self, request, context):  # noqa: N802
         self._begin(request, context)
+        self._fail(self.breaks, context)
         return self._explained(request)
 
     def ExplainStream(self, request, context):  # noqa: N802
@@ -204,7 +218,9 @@ class Servicer:
         half.raw_output_contents[0] = (np.frombuffer(raw, np.float32) / 2).tobytes()
         yield explain_pb2.ExplainStreamResponse(progress=0.5, explain_response=half)
         self.whole.wait()
+        self._fail(self.breaks, context)
         yield explain_pb2.ExplainStreamResponse(progress=1.0, explain_response=response)
+        self._fail(self.late_breaks, context)
 
     def _explained(self, request):
         [(_, array)] = read_inputs(request).items()
@@ -213,8 +229,9 @@ class Servicer:
         attributions = array.astype(np.float32).repeat(request.targets_per_row, 0)
         if is_reduced:
             attributions = attributions.max(axis=axis, keepdims=True)
+        version = self.versions.pop(0) if self.versions else "2"
         response = explain_pb2.ExplainResponse(
-            model_name=request.model_name, model_version="2", method=request.method
+            model_name=request.model_name, model_version=version, method=request.method
         )
         response.attributions.name = "attributions"
         response.attributions.datatype = "FP32"

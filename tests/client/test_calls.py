@@ -43,13 +43,16 @@ def test_a_model_is_described(client):
     assert config.message.max_batch_size == 2
 
 
-def test_statistics_and_index(client):
+def test_statistics_and_index(client, servicer):
+    servicer.explained = (4, 3)
     [counted] = client.statistics()
     assert counted.mean_batch_size == pytest.approx(2.4)  # 12 rows in 5 batches
     assert counted.queue.mean_ms == pytest.approx(2.0)  # 16 ms in 8 requests
     assert counted.compute_infer.mean_ms == 0.0
     assert (counted.success.count, counted.fail.count) == (8, 1)
     assert counted.batch_counts == {3: 4}
+    assert (counted.explain_success.count, counted.explain_fail.count) == (4, 3)
+    assert counted.explain_success.mean_ms == pytest.approx(7.5)  # 30 ms in 4 calls
     ready, torn = client.repository_index()
     assert (ready.is_ready, torn.is_ready, torn.reason) == (True, False, "torn file")
     assert client.repository_index(ready_only=True) == [ready]

@@ -16,11 +16,15 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.server.tiny import BATCHING, Repository, affine
+from onnx import helper
+from tests.client.fake import connecting
+from tests.server.tiny import BATCHING, FLOAT, Repository, affine, graph
 
 from eyespot.client import AsyncClient, Client
 
 ROW = np.float32([[1, 2, 3, 4]])
+SIDE = 20  # of pictures in pixels, which are hidden one after another: 400 steps
+WEIGHTS = np.random.default_rng(5).standard_normal((SIDE * SIDE, 2), np.float32)
 # However slow the machine is that starts the server anew.
 PATIENT = {"timeout": 600.0, "retries": 1000}
 SETTINGS = """
@@ -29,6 +33,17 @@ supervised = true
 model_control_mode = "poll"
 repository_poll_seconds = 100_000
 """
+
+
+def linear():
+    """y = pixels times WEIGHTS: hide a pixel, and the score falls by its product."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["pixels"]),
+        helper.make_node("MatMul", ["pixels", "w"], ["y"]),
+    ]
+    shape = ["batch", 1, SIDE, SIDE]
+    outputs = {"y": (FLOAT, ["batch", 2])}
+    return graph(nodes, {"x": (FLOAT, shape)}, outputs, {"w": WEIGHTS})
 
 
 class Supervised:
@@ -40,6 +55,7 @@ class Supervised:
         self.model = self.repository.add(
             "net", affine(), config=BATCHING.format(rows=8, options="")
         )
+        self.repository.add("scene", linear(), config="max_batch_size: 1\n")
         self.settings = folder / "eyespot.toml"
         self.port_file = folder / "port"
         with socket.socket() as probe:
@@ -171,6 +187,35 @@ def test_clients_lose_nothing_when_the_server_is_killed(supervised):
         assert b"\neyespot_server_restarts 1.0\n" in metrics.read()
 
 
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_explanations_are_taken_up_when_the_server_is_killed_amid_them(supervised, kind):
+    pictures = np.random.default_rng(6).standard_normal((3, 1, SIDE, SIDE), np.float32)
+    hiding = {"window": 1, "stride": 1}
+    known, killed = [], None
+    with connecting(kind, supervised.address, **PATIENT) as client:
+        for told in client.explain_stream(
+            "scene", pictures, method="occlusion", target=1, parameters=hiding
+        ):
+            known.append(told)
+            if len(told.explanations) == 2 and killed is None:
+                killed = supervised.server
+                os.kill(killed, signal.SIGKILL)
+        assert f"(process {killed}) was killed by SIGKILL" in supervised.wait_for("serving on")
+        [counted] = client.statistics("scene")
+    # By the new server: the second picture, from the beginning, and the third.
+    assert (counted.explain_success.count, counted.explain_fail.count) == (2, 0)
+    progress = [each.progress for each in known]
+    assert progress == sorted(set(progress))
+    assert progress[-1] == 1
+    # One by one and in order, and what was final stays as it was.
+    found = known[-1].explanations
+    for number, picture in enumerate(pictures):
+        expected = picture[0] * WEIGHTS[:, 1].reshape(SIDE, SIDE)
+        first = next(each for each in known if each.progress >= (number + 1) / 3)
+        for explained in (found[number], first.explanations[number]):
+            np.testing.assert_allclose(explained.attributions, expected, atol=1e-4)
+
+
 def test_without_file_descriptors_the_connected_are_served_and_others_when_some_leave(supervised):
     server = supervised.server
     host, port = supervised.address.split(":")
@@ -210,7 +255,7 @@ def test_a_hang_up_takes_what_is_new_and_tells_what_it_cannot_use(supervised):
         assert "ERROR settings stay as they were: the configuration file" in told
         assert "ERROR failed to load 'net'" in told
         assert answer() == [[3, 5, 7, 9]]
-        [net] = client.repository_index()
+        net, _ = client.repository_index()
         assert net.is_ready
         assert net.reason.startswith("served as it was loaded; failed to load 'net', model.onnx")
 
@@ -227,7 +272,7 @@ def test_a_hang_up_takes_what_is_new_and_tells_what_it_cannot_use(supervised):
         assert "that need a restart: sessions" in told
         assert "models that had changed: net" in told
         assert answer() == [[7, 9, 11, 13]]
-        [net] = client.repository_index()
+        net, _ = client.repository_index()
         assert (net.is_ready, net.reason) == (True, "")
 
 

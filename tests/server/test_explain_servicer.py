@@ -262,6 +262,8 @@ async def test_calls_are_counted_and_traced(client: Client, monkeypatch):
     (counted,) = (await client.inference.ModelStatistics(asked)).model_stats
     histograms = {each.name: sum(each.counts) for each in counted.histograms}
     assert histograms["explain_seconds"] == 2  # the one that was refused took no time
+    assert (counted.explain_success.count, counted.explain_fail.count) == (2, 0)
+    assert counted.explain_success.ns > 0
     names = [span.name.rpartition("/")[2] for span in exporter.get_finished_spans()]
     assert names == [
         *("dataplane", "servicer", "explainer", "Explain"),

@@ -40,6 +40,7 @@ async def test_a_scrape_counts_what_was_done(repository, serving, free_port):
     assert samples[f"eyespot_inference_count{of_net}"] == 4
     assert samples[f"eyespot_inference_exec_count{of_net}"] == 2
     assert samples[f"eyespot_inference_pending_request_count{of_net}"] == 0
+    assert samples[f"eyespot_inference_explain_failure{of_net}"] == 0
     for what in ("request", "queue", "compute_input", "compute_infer", "compute_output"):
         assert samples[f"eyespot_inference_{what}_duration_us{of_net}"] >= 0
     assert samples[f"eyespot_inference_request_duration_us{of_net}"] > 0

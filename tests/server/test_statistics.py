@@ -1,5 +1,7 @@
 """Counters, by hand."""
 
+import pytest
+
 from eyespot.server.statistics import BatchTimes, Statistics
 
 
@@ -29,3 +31,16 @@ def test_successes_failures_and_waiting():
     assert (counted.success.count, counted.success.ns) == (2, 150)
     assert (counted.queue.count, counted.queue.ns) == (2, 40)
     assert (counted.fail.count, counted.fail.ns) == (1, 7)
+
+
+def test_explanations_are_counted_with_and_without_an_answer():
+    counted = Statistics()
+    with counted.explaining():
+        pass
+    for left in (KeyError, GeneratorExit):  # it failed, or nobody waits for it any more
+        with pytest.raises(left), counted.explaining():
+            raise left
+    assert (counted.explain_success.count, counted.explain_fail.count) == (1, 2)
+    assert min(counted.explain_success.ns, counted.explain_fail.ns) > 0
+    assert sum(counted.explain_seconds.counts) == 1
+    assert (counted.success.count, counted.fail.count) == (0, 0)

@@ -329,7 +329,7 @@ class StatisticHistogram(_message.Message):
     def __init__(self, name: _Optional[str] = ..., bounds: _Optional[_Iterable[float]] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ModelStatistics(_message.Message):
-    __slots__ = ("name", "version", "last_inference", "inference_count", "execution_count", "inference_stats", "batch_stats", "memory_usage", "response_stats", "histograms", "pending_request_count")
+    __slots__ = ("name", "version", "last_inference", "inference_count", "execution_count", "inference_stats", "batch_stats", "memory_usage", "response_stats", "histograms", "pending_request_count", "explain_success", "explain_fail")
     class ResponseStatsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -348,6 +348,8 @@ class ModelStatistics(_message.Message):
     RESPONSE_STATS_FIELD_NUMBER: _ClassVar[int]
     HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     PENDING_REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FAIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     last_inference: int
@@ -359,7 +361,9 @@ class ModelStatistics(_message.Message):
     response_stats: _containers.MessageMap[str, InferResponseStatistics]
     histograms: _containers.RepeatedCompositeFieldContainer[StatisticHistogram]
     pending_request_count: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., last_inference: _Optional[int] = ..., inference_count: _Optional[int] = ..., execution_count: _Optional[int] = ..., inference_stats: _Optional[_Union[InferStatistics, _Mapping]] = ..., batch_stats: _Optional[_Iterable[_Union[InferBatchStatistics, _Mapping]]] = ..., memory_usage: _Optional[_Iterable[_Union[MemoryUsage, _Mapping]]] = ..., response_stats: _Optional[_Mapping[str, InferResponseStatistics]] = ..., histograms: _Optional[_Iterable[_Union[StatisticHistogram, _Mapping]]] = ..., pending_request_count: _Optional[int] = ...) -> None: ...
+    explain_success: StatisticDuration
+    explain_fail: StatisticDuration
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., last_inference: _Optional[int] = ..., inference_count: _Optional[int] = ..., execution_count: _Optional[int] = ..., inference_stats: _Optional[_Union[InferStatistics, _Mapping]] = ..., batch_stats: _Optional[_Iterable[_Union[InferBatchStatistics, _Mapping]]] = ..., memory_usage: _Optional[_Iterable[_Union[MemoryUsage, _Mapping]]] = ..., response_stats: _Optional[_Mapping[str, InferResponseStatistics]] = ..., histograms: _Optional[_Iterable[_Union[StatisticHistogram, _Mapping]]] = ..., pending_request_count: _Optional[int] = ..., explain_success: _Optional[_Union[StatisticDuration, _Mapping]] = ..., explain_fail: _Optional[_Union[StatisticDuration, _Mapping]] = ...) -> None: ...
 
 class ModelStatisticsResponse(_message.Message):
     __slots__ = ("model_stats",)

@@ -29,6 +29,10 @@ _SHORTEST_PING_MS = 60_000
 _MOST_EARLY_PINGS = 2
 # A connection whose other end is gone without a word is found out.
 _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 120_000, 20_000
+# A call that the event loop has not come to read for so long is answered CANCELLED, which no
+# client repeats; gRPC's own half a minute is soon over on a machine that is overfull or was
+# suspended. How long a call is worth an answer is told by its deadline.
+_LONGEST_UNREAD_SECONDS = 7 * 24 * 3600
 _logger = logging.getLogger(__name__)
 
 
@@ -91,6 +95,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", _MOST_EARLY_PINGS),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.server_max_unrequested_time_in_server", _LONGEST_UNREAD_SECONDS),
         ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told
     ]
 

@@ -49,6 +49,11 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[Statistics], float]]] = (
         "Time that taking results apart took",
         lambda s: s.requests.compute_output.ns / 1000,
     ),
+    (
+        "explain_failure",
+        "Calls for attributions that got no answer",
+        lambda s: s.explain_fail.count,
+    ),
 )
 
 

@@ -152,13 +152,13 @@ class Model:
 
     @contextmanager
     def explaining(self, inputs: Array) -> Iterator[None]:
-        """Counts a call for attributions that is answered within the block.
+        """Counts a call for attributions, which is answered within the block or not at all.
 
         Raises:
             WaitingBytesError: its bytes find no room.
         """
         holding = self._waiting_bytes.holding(bytes_of([inputs]), current_caller().identity)
-        with holding, self.statistics.explaining():
+        with self.statistics.explaining(), holding:
             yield
 
     @property

@@ -258,6 +258,8 @@ def _statistics(name: str, model: Model) -> pb.ModelStatistics:
             for found in (getattr(counted, name),)
         ],
         pending_request_count=model.queue_size,
+        explain_success=_duration(counted.explain_success),
+        explain_fail=_duration(counted.explain_fail),
     )
 
 

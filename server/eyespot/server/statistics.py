@@ -153,6 +153,8 @@ class Statistics:
     compute_seconds: Histogram = field(default_factory=_seconds)
     batch_rows: Histogram = field(default_factory=_rows)
     explain_seconds: Histogram = field(default_factory=_seconds)
+    explain_success: Duration = field(default_factory=Duration)
+    explain_fail: Duration = field(default_factory=Duration)
 
     def record_batch(self, times: BatchTimes, *, rows: int, requests: int) -> None:
         """Counts one batch that ran."""
@@ -185,7 +187,13 @@ class Statistics:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Counts a call for attributions that is answered within the block."""
+        """Counts a call for attributions: whoever leaves the block by an error has no answer."""
         start = time.perf_counter_ns()
-        yield
-        self.explain_seconds.add((time.perf_counter_ns() - start) / 1e9)
+        try:
+            yield
+        except BaseException:
+            self.explain_fail.add(time.perf_counter_ns() - start)
+            raise
+        ns = time.perf_counter_ns() - start
+        self.explain_success.add(ns)
+        self.explain_seconds.add(ns / 1e9)

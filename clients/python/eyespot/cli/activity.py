@@ -14,7 +14,7 @@ class Activity:
     Attributes:
         requests_per_second: Answered.
         rows_per_second: Inferred.
-        failures_per_second: Refused or failed.
+        failures_per_second: Refused or failed, calls for attributions among them.
         explanations_per_second: Calls for attributions that were answered.
         waiting: Requests in the queue at the end.
         mean_batch: Rows in a batch, on average.
@@ -50,7 +50,7 @@ def activity_between(
     requests = after.success.count - (before.success.count if before else 0)
     rows = after.inference_count - (before.inference_count if before else 0)
     batches = after.execution_count - (before.execution_count if before else 0)
-    failures = after.fail.count - (before.fail.count if before else 0)
+    failures = _failures(after) - (_failures(before) if before else 0)
     old_sizes = before.batch_counts if before else {}
     sizes = [size for size, n in after.batch_counts.items() if n > old_sizes.get(size, 0)]
     latency = _during("request_seconds", before, after)
@@ -75,9 +75,14 @@ def activity_between(
 def _is_of_another_life(before: ModelStatistics, after: ModelStatistics) -> bool:
     return (
         before.success.count > after.success.count
-        or before.fail.count > after.fail.count
+        or _failures(before) > _failures(after)
         or before.inference_count > after.inference_count
+        or before.explain_success.count > after.explain_success.count
     )
+
+
+def _failures(look: ModelStatistics) -> int:
+    return look.fail.count + look.explain_fail.count
 
 
 def _during(name: str, before: ModelStatistics | None, after: ModelStatistics) -> Histogram:

@@ -18,6 +18,10 @@ from eyespot.client import (
     UnavailableError,
 )
 from eyespot.client.channel import DEFAULT_ADDRESS, server_address
+from eyespot.client.steps import RetryPolicy
+
+# How often a server is looked for that was not seen yet: where there is none, that is told soon.
+_FIRST_RETRIES = 3
 
 
 def add_server_arguments(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
@@ -68,23 +72,39 @@ def _add_security_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def connected(options: argparse.Namespace, *, retries: int = 3) -> Iterator[Client]:
-    """Talk to the server; its refusals end the command."""
-    with _client(options, timeout=options.timeout, retries=retries) as client:
-        try:
+def connected(options: argparse.Namespace, *, is_patient: bool = True) -> Iterator[Client]:
+    """Talk to the server; its refusals end the command.
+
+    Args:
+        options: Of the command line.
+        is_patient: Whether a server that was there is waited for when it is gone, as while it is
+            restarted.
+    """
+    with _ending_by_refusals(options):
+        if is_patient:
+            with _client(options, timeout=options.timeout, retries=_FIRST_RETRIES) as client:
+                client.server_live()
+        retries = RetryPolicy.retries if is_patient else 0
+        with _client(options, timeout=options.timeout, retries=retries) as client:
             yield client
-        except UnavailableError as error:
-            raise _unavailable(options, error) from error
-        except DeadlineExceededError as error:
-            raise CommandError(
-                f"the server at {options.server} did not answer within {options.timeout:g} s; "
-                "--timeout gives it longer",
-                exit_code=UNREACHABLE,
-            ) from error
-        except UnauthenticatedError as error:
-            raise CommandError(f"{error.details}; here, EYESPOT_TOKEN holds it") from error
-        except EyespotError as error:
-            raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _ending_by_refusals(options: argparse.Namespace) -> Iterator[None]:
+    try:
+        yield
+    except UnavailableError as error:
+        raise _unavailable(options, error) from error
+    except DeadlineExceededError as error:
+        raise CommandError(
+            f"the server at {options.server} did not answer within {options.timeout:g} s; "
+            "--timeout gives it longer",
+            exit_code=UNREACHABLE,
+        ) from error
+    except UnauthenticatedError as error:
+        raise CommandError(f"{error.details}; here, EYESPOT_TOKEN holds it") from error
+    except EyespotError as error:
+        raise CommandError(str(error)) from error
 
 
 def _client(options: argparse.Namespace, *, timeout: float, retries: int) -> Client:

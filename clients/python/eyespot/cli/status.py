@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Show the models; the exit code is 1 unless the server and all of them are ready."""
     if options.watch is not None:
         return _watch(options)
-    with connected(options, retries=0) as client:
+    with connected(options, is_patient=False) as client:
         server = client.server_metadata()
         is_ready = client.server_ready()
         models = client.repository_index()
@@ -84,15 +84,17 @@ def _state_of(model: ModelStatus) -> str:
 
 
 def _print_table(reports: Sequence[Mapping[str, object]]) -> None:
-    """Print a line for each version; how it was made only where one was made from another."""
+    """Print a line for each version; of what no version has a part, there is no column."""
     heads = {
         "name": "MODEL", "version": "VERSION", "state": "STATE", "inference_count": "ROWS",
         "execution_count": "BATCHES", "mean_batch_size": "MEAN BATCH", "fail_count": "FAILED",
         "mean_queue_ms": "QUEUE MS", "mean_compute_infer_ms": "COMPUTE MS",
-        "derivation": "MADE", "reason": "REASON",
+        "explain_count": "EXPLAINED", "explain_fail_count": "NOT EXPLAINED",
+        "mean_explain_ms": "EXPLAIN MS", "derivation": "MADE", "reason": "REASON",
     }  # fmt: skip
-    if not any(report["derivation"] for report in reports):
-        del heads["derivation"]
+    for key in ("explain_count", "explain_fail_count", "mean_explain_ms", "derivation"):
+        if not any(report[key] for report in reports):
+            del heads[key]
     print_table(list(heads.values()), [[report[key] for key in heads] for report in reports])
 
 
@@ -101,7 +103,7 @@ def _watch(options: argparse.Namespace) -> int:
         raise UsageError("--watch draws a table for people; for machines there are the metrics")
     from eyespot.cli.watch import watch
 
-    with connected(options, retries=0) as client, suppress(KeyboardInterrupt):
+    with connected(options, is_patient=False) as client, suppress(KeyboardInterrupt):
         watch(client, title=options.server, seconds=options.watch)
     return OK
 
@@ -117,6 +119,9 @@ def _report(model: ModelStatus, counted: ModelStatistics | None) -> dict[str, ob
         "fail_count": counted and counted.fail.count,
         "mean_queue_ms": counted and counted.queue.mean_ms,
         "mean_compute_infer_ms": counted and counted.compute_infer.mean_ms,
+        "explain_count": counted and counted.explain_success.count,
+        "explain_fail_count": counted and counted.explain_fail.count,
+        "mean_explain_ms": counted and counted.explain_success.mean_ms,
         "derivation": model.derivation,
         "reason": model.reason or (_NOT_YET if model.explainer_is_loading else ""),
     }

@@ -223,6 +223,8 @@ def read_statistics(response: inference_pb2.ModelStatisticsResponse) -> list[Mod
                 for each in model.histograms
             },
             pending_request_count=model.pending_request_count,
+            explain_success=_duration(model.explain_success),
+            explain_fail=_duration(model.explain_fail),
         )
         for model in response.model_stats
     ]

@@ -216,6 +216,11 @@ class Client:
             parameters: Of the method.
             model_version: The newest when empty.
             timeout: In seconds.
+
+        Raises:
+            ModelReplacedError: Of more pictures than the model takes at once, the first were
+                explained by one version of it and the next by another, which took its place
+                meanwhile. A version whose files were exchanged under its number is not noticed.
         """
         question = Question(**asked)
         return self._performer.run(
@@ -235,8 +240,17 @@ class Client:
         Leave the loop, and the server stops within one step. Long methods are refined:
         "integrated_gradients", "smooth_grad", "occlusion" and "rise".
 
+        A server that is restarted in the middle is asked again, within the timeout and as often
+        as any call: for what it had not answered in full. It refines that from the beginning,
+        and nothing is told until it has come further than before. Progress never goes back, and
+        a final answer comes once.
+
         Yields:
-            The progress and the explanations so far; the last are what `explain` returns.
+            The progress and the explanations so far, all of one version of the model; the last
+            are what `explain` returns.
+
+        Raises:
+            ModelReplacedError: As `explain`; what was told until then holds.
         """
         question = Question(**asked)
         steps = self._operations.explain_stream(model_name, images, question, timeout=timeout)

@@ -4,6 +4,7 @@ EyespotError
 ├── ClientError                 nothing was sent: the call itself must change
 │   └── PictureError            a picture that cannot be read, prepared or drawn
 ├── AnswerError                 the server's answer breaks the protocol
+├── ModelReplacedError          another version answered in the middle of a call: ask again
 └── ServerError                 a call ended with a gRPC status: `code`, `details`
     ├── InvalidArgumentError    INVALID_ARGUMENT     the request does not fit the model
     ├── NotFoundError           NOT_FOUND            no such model or version
@@ -41,6 +42,10 @@ class PictureError(ClientError):
 
 class AnswerError(EyespotError):
     """The answer does not hold what the protocol promises."""
+
+
+class ModelReplacedError(EyespotError):
+    """A model was replaced in the middle of a call, whose answers would be of two versions."""
 
 
 class ServerError(EyespotError):

@@ -1,16 +1,26 @@
-"""Asking what made a model say so: batch by batch, or with what is known meanwhile."""
+"""Asking what made a model say so: batch by batch, or with what is known meanwhile.
+
+A server that goes away in the middle loses no more than the batch that it was asked about. What was
+found of others is kept; that batch is asked about anew, and refined from its beginning, of which
+the caller hears nothing before it has come further than it was.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from eyespot.client import answers, requests
+from eyespot.client.errors import ModelReplacedError
 from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.inferring import Inferring
 from eyespot.client.known_models import KnownModels
 from eyespot.client.pictures import Images, as_rows
 from eyespot.client.question import Asking, Question
-from eyespot.client.row_batches import row_batches
-from eyespot.client.steps import Deadline, Give, Receive, RetryPolicy, Steps, Work, open_stream
+from eyespot.client.row_batches import RowBatch, row_batches
+from eyespot.client.steps import Deadline, Give, RetryPolicy, Steps, Work, follow, send
 from eyespot.client.values import ExplainTarget
+from eyespot.v1 import explain_pb2
+from eyespot.v1.tensors import Array
 
 
 class Explaining:
@@ -36,8 +46,12 @@ class Explaining:
         for batch in row_batches(asking.rows, asking.config):
             array = yield Work(batch.load)
             request = asking.request(array, batch.start, batch.stop)
-            response = yield from self._known.send_built("Explain", request, deadline)
-            explanations += asking.read(response, array, batch.start, batch.stop)
+            with self._known.forgetting_if_replaced(request):
+                response = yield from send(
+                    "Explain", request, deadline=deadline, policy=self._policy
+                )
+                found = asking.read(response, array, batch.start, batch.stop)
+                explanations = _of_one_version(explanations, found)
         return explanations
 
     def stream(
@@ -45,24 +59,16 @@ class Explaining:
     ) -> Steps[None]:
         """Ask the same, and give what is known each time that the server tells more."""
         asking = yield from self._asking(model_name, images, question, deadline)
-        done: list[Explanation] = []
+        explanations: list[Explanation] = []
         for batch in row_batches(asking.rows, asking.config):
             array = yield Work(batch.load)
             request = asking.request(array, batch.start, batch.stop)
-            with self._known.forgetting_if_refused(request):
-                stream, message = yield from open_stream(
-                    "ExplainStream", request, deadline=deadline, policy=self._policy
+            refined = _Refined(explanations, asking, batch, array)
+            with self._known.forgetting_if_replaced(request):
+                yield from follow(
+                    "ExplainStream", request, refined.take, deadline=deadline, policy=self._policy
                 )
-            try:
-                known = []
-                while message is not None:
-                    known = asking.read(message.explain_response, array, batch.start, batch.stop)
-                    rows = batch.start + message.progress * (batch.stop - batch.start)
-                    yield Give(ExplainProgress(rows / len(asking.rows), [*done, *known]))
-                    message = yield Receive(stream)
-                done += known
-            finally:
-                stream.cancel()  # the caller may have gone: the server need not go on
+            explanations = refined.explanations
 
     def _asking(
         self, model_name: str, images: Images, question: Question, deadline: Deadline
@@ -80,3 +86,51 @@ class Explaining:
             )
             targets = [ExplainTarget(embedding=question.embedding_of(result.outputs[name]))]
         return Asking(question, rows, targets, metadata, config)
+
+
+class _Refined:
+    """What is known of one batch, after what was found of those before it.
+
+    Args:
+        done: That.
+        asking: Asks about all rows.
+        batch: Which of them.
+        array: They themselves.
+    """
+
+    def __init__(
+        self, done: list[Explanation], asking: Asking, batch: RowBatch, array: Array
+    ) -> None:
+        self.explanations = done
+        self._done = done
+        self._asking = asking
+        self._batch = batch
+        self._array = array
+        self._progress = -1.0  # nothing was told yet
+
+    def take(self, message: explain_pb2.ExplainStreamResponse) -> Steps[bool]:
+        """Give what a message tells, unless as much was given; its result is whether it was all."""
+        start, stop = self._batch.start, self._batch.stop
+        if message.progress > self._progress:
+            found = self._asking.read(message.explain_response, self._array, start, stop)
+            self.explanations = _of_one_version(self._done, found)
+            self._progress = message.progress
+            rows = start + message.progress * (stop - start)
+            yield Give(ExplainProgress(rows / len(self._asking.rows), self.explanations))
+        return message.progress >= 1
+
+
+def _of_one_version(done: Sequence[Explanation], found: Sequence[Explanation]) -> list[Explanation]:
+    """Put what was found behind what was found before.
+
+    Raises:
+        ModelReplacedError: They are of two versions of the model.
+    """
+    if done and found and done[-1].model_version != found[0].model_version:
+        first, then = done[-1], found[0]
+        raise ModelReplacedError(
+            f"model {first.model_name!r} was replaced while it was asked: {len(done)} explanations "
+            f"are of version {first.model_version}, the next would be of version "
+            f"{then.model_version}; ask again, or name a model_version"
+        )
+    return [*done, *found]

@@ -1,7 +1,7 @@
 """What is known of the models of a server: asked for once, and kept by name and version.
 
 It is forgotten when the server refuses a request that was built on it, because the model may have
-been replaced.
+been replaced, and when it is seen that it was.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from eyespot.client import answers
-from eyespot.client.errors import InvalidArgumentError, NotFoundError, UnimplementedError
+from eyespot.client.errors import (
+    InvalidArgumentError,
+    ModelReplacedError,
+    NotFoundError,
+    UnimplementedError,
+)
 from eyespot.client.steps import Deadline, RetryPolicy, Steps, send
 from eyespot.client.values import ModelConfig, ModelMetadata
 from eyespot.v1 import inference_pb2, model_config_pb2
@@ -78,15 +83,15 @@ class KnownModels:
 
     def send_built(self, method: str, request: Any, deadline: Deadline) -> Steps[Any]:
         """Send what was built on what is known of a model."""
-        with self.forgetting_if_refused(request):
+        with self.forgetting_if_replaced(request):
             return (yield from send(method, request, deadline=deadline, policy=self._policy))
 
     @contextmanager
-    def forgetting_if_refused(self, request: Any) -> Iterator[None]:
-        """Forget what is known of a request's model if the server refuses the request."""
+    def forgetting_if_replaced(self, request: Any) -> Iterator[None]:
+        """Forget what is known of a request's model if the request is refused, or it is another."""
         try:
             yield
-        except (InvalidArgumentError, NotFoundError):
+        except (InvalidArgumentError, NotFoundError, ModelReplacedError):
             self.forget_metadata(request.model_name, request.model_version)
             self.forget_config(request.model_name, request.model_version)
             raise

@@ -168,22 +168,39 @@ def send(method: str, request: Message, *, deadline: Deadline, policy: RetryPoli
     return _repeat(call, deadline=deadline, policy=policy)
 
 
-def open_stream(
-    method: str, request: Message, *, deadline: Deadline, policy: RetryPolicy
-) -> Steps[tuple[Any, Any]]:
-    """Do the same for a call that is answered by many messages.
+def follow(
+    method: str,
+    request: Message,
+    take: Callable[[Any], Steps[bool]],
+    *,
+    deadline: Deadline,
+    policy: RetryPolicy,
+) -> Steps[None]:
+    """Do the same for a call that is answered by many messages, also when it broke amid them.
 
-    Returns:
-        The stream and its first message, None if there is none. Whoever gets it cancels it.
+    The stream is opened anew then, and tells everything from the beginning. All its tries are
+    counted together, whatever came of each.
+
+    Args:
+        method: Of the explain service.
+        request: Asks for the stream.
+        take: Deals with one message, and passes over what it has had before. Its result is
+            whether that was all: what becomes of the stream afterwards is no loss.
+        deadline: Of all tries together.
+        policy: How often there is another, and after what pause.
     """
 
-    def call(timeout: float | None) -> Steps[tuple[Any, Any]]:
+    def call(timeout: float | None) -> Steps[None]:
+        is_whole = False
         stream = yield Open(Call(method, request, timeout))
         try:
-            return stream, (yield Receive(stream))
-        except BaseException:  # whoever waited may be gone
-            stream.cancel()
-            raise
+            while (message := (yield Receive(stream))) is not None:
+                is_whole = yield from take(message)
+        except ServerError:
+            if not is_whole:
+                raise
+        finally:
+            stream.cancel()  # the caller may have gone: the server need not go on
 
     return _repeat(call, deadline=deadline, policy=policy)
 

@@ -196,6 +196,9 @@ class ModelStatistics:
         batch_counts: How many batches had this many rows.
         histograms: By name, such as "request_seconds"; servers other than ours tell none.
         pending_request_count: Requests that wait now.
+        explain_success: Calls for explanations that were answered, each of one row or more;
+            servers other than ours tell of none.
+        explain_fail: Those that were not, also because their caller left.
     """
 
     name: str
@@ -209,6 +212,8 @@ class ModelStatistics:
     batch_counts: Mapping[int, int]
     histograms: Mapping[str, Histogram] = field(default_factory=dict, repr=False)
     pending_request_count: int = 0
+    explain_success: Duration = Duration()
+    explain_fail: Duration = Duration()
 
     @property
     def mean_batch_size(self) -> float:
