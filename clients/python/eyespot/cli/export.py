@@ -107,7 +107,12 @@ def _add_rule_arguments(parser: argparse.ArgumentParser) -> None:
         "--resize", type=_resize, metavar="SIZE|HxW", help="shorter side, or both sides"
     )
     group.add_argument("--crop", type=_crop, metavar="SIZE|HxW", help="cut from the centre")
-    group.add_argument("--interpolation", choices=INTERPOLATIONS, help="of the resizing")
+    group.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        metavar="FILTER",
+        help=f"of the resizing: {', '.join(INTERPOLATIONS)}",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
