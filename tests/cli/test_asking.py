@@ -214,6 +214,41 @@ def test_a_model_without_a_rule_says_what_to_do(run, address, pictures, servicer
     assert "export it with one, or give eyespot.client NumPy arrays" in ran.err
 
 
+@pytest.mark.parametrize(
+    "words", [["infer"], ["explain", "--output", "drawn"]], ids=["infer", "explain"]
+)
+def test_the_entrance_of_encoded_pictures_means_its_model(
+    run, address, pictures, servicer, monkeypatch, words
+):
+    monkeypatch.chdir(pictures)
+    servicer.image_formats = "PNG"
+    ran = run(*words, "green.png", "--server", address, "--model", "colors_image", "--json")
+    assert (ran.code, ran.json["model_name"]) == (0, "colors")
+    assert ran.err == (
+        "eyespot: colors_image takes encoded pictures; asking colors, which is sent them as well\n"
+    )
+
+
+@pytest.mark.parametrize("path", ["models/colors", "green.png"])
+def test_a_path_is_no_name_of_a_model(run, address, pictures, monkeypatch, path):
+    monkeypatch.chdir(pictures)
+    ran = run("methods", path, "--server", address)
+    assert (ran.code, ran.err) == (
+        1,
+        f"eyespot: error: {path!r} is a path, where the name of a model that the server has is "
+        "expected: colors, torn\n",
+    )
+
+
+def test_a_folder_of_pictures_is_no_picture(run, address, pictures):
+    ran = run("infer", pictures, "--server", address)
+    assert (ran.code, ran.err) == (
+        1,
+        f"eyespot: error: {pictures} cannot be read: it is a folder; name the pictures in it, "
+        f"such as {pictures}/*.png\n",
+    )
+
+
 def test_explain_passes_on_what_was_asked(run, address, pictures, tmp_path, servicer):
     ran = run(
         "explain", pictures / "green.png", "--server", address, "--output", tmp_path,

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from PIL import Image
+from PIL import Image, ImageOps
 from tests.server import tiny
 from torch import nn
 
@@ -113,7 +113,14 @@ def test_a_table_and_a_plot(run, repository, digits, tmp_path):
     assert lines[-1] == f"drawn in {tmp_path / 'out' / 'digits-faithfulness.png'}"
     with Image.open(tmp_path / "out" / "digits-faithfulness.png") as picture:
         assert picture.format == "PNG"
+        # Curves reach to the right margin: no column is kept free for the legend alone.
+        *_, right, _ = ImageOps.invert(picture.convert("L").crop(lower_half(picture))).getbbox()
+        assert right > 0.97 * picture.width
     assert "saliency: random weights down to" in ran.err
+
+
+def lower_half(picture):
+    return (0, picture.height // 2, picture.width, picture.height)
 
 
 def test_json_is_the_same_each_time_and_names_the_layers(run, repository, digits):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from eyespot.cli.zoo_names import NETWORKS
-from eyespot.zoo import list_models
+from eyespot.cli.zoo_names import CLASSES, NETWORKS, PUBLISHED
+from eyespot.zoo import list_models, model_entry
 
 # Words after which files are looked for in an empty folder, but for what `given` puts there; the
 # exit code, and what is said.
@@ -20,6 +20,18 @@ WRONG = [
     ("export lenet5 --output new --weights a.pt", 1, "a.pt cannot be read: no such file"),
     ("export lenet5 --output new --weights there/a", 1, "there/a cannot be read: no such file"),
     ("export lenet5 --output new --labels there", 1, "there cannot be read: is a directory"),
+    ("export lenet5 --output new --labels two.txt", 1, "two.txt has 2 labels for 10 classes"),
+    (
+        "export resnet18 --output new --labels two.txt --num-classes 1",
+        1,
+        "two.txt has 2 labels for 1 class: one for each is expected",
+    ),
+    ("export lenet5 --output new --labels latin.txt", 1, "latin.txt is not UTF-8 (byte 1)"),
+    (
+        "export resnet20 --output new --weights IMAGENET1K_V1",
+        1,
+        "weights 'IMAGENET1K_V1' is no file; resnet20 has no published weights, give a file",
+    ),
     ("export lenet5 --output new --preprocessing r.json", 1, "r.json cannot be read"),
     ("export lenet5 --output new --parity-images here", 1, "here is no folder"),
     ("export lenet5 --output new --opset x", 2, "--opset: must be a whole number"),
@@ -66,6 +78,8 @@ def ended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("given")
     (folder / "there" / "net" / "1").mkdir(parents=True)
     (folder / "there" / "net" / "config.pbtxt").touch()
+    (folder / "two.txt").write_text("a\nb\n\n")
+    (folder / "latin.txt").write_bytes(b"a\xff\n")
     lines = json.dumps([words for words, _, _ in WRONG])
     command = [sys.executable, "-c", PROGRAM, lines]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -85,5 +99,9 @@ def test_what_is_wrong_is_told(ended, index):
     assert (code, expected in told) == (expected_code, True), told
 
 
-def test_the_names_are_those_of_the_zoo():
+def test_the_tables_say_what_the_zoo_says():
     assert list(NETWORKS) == list_models()
+    entries = [model_entry(name) for name in NETWORKS]
+    assert {entry.name: entry.num_classes for entry in entries} == CLASSES
+    published = [entry.name for entry in entries if entry.torchvision_name is not None]
+    assert published == list(PUBLISHED)

@@ -33,6 +33,12 @@ def test_each_command_explains_itself(run, name):
     assert f"usage: eyespot {name}" in ran.out
 
 
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_the_help_fits_a_terminal(run, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert [line for line in run(name, "--help").out.splitlines() if len(line) > 80] == []
+
+
 def test_the_help_of_status_tells_of_its_exit_code(run):
     assert "exit code is 1 unless the server and every model are ready" in run(
         "status", "--help"

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from eyespot.cli.errors import CommandError, telling
-from eyespot.cli.output import counted, number_text, print_facts, print_json, print_table
+from eyespot.cli.output import (
+    class_text,
+    counted,
+    number_text,
+    print_facts,
+    print_json,
+    print_table,
+)
 from eyespot.cli.progress import Counter, Share
 from eyespot.client import Duration
 
@@ -30,6 +37,11 @@ def test_one_thing_and_several():
     assert counted(1, "batch", "batches") == "1 batch"
     assert counted(0, "batch", "batches") == "0 batches"
     assert counted(1234, "model version") == "1,234 model versions"
+
+
+def test_a_label_that_is_the_index_is_told_once():
+    told = [class_text(7, label) for label in ("7", "seven", "")]
+    assert told == ["7", "seven (7)", "class 7"]
 
 
 def test_what_the_system_says_is_told_without_its_number(tmp_path):

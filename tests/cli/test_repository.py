@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from eyespot.cli.main import main
+from eyespot.exporter import NotWorthwhileError
+from eyespot.exporter.quantisation import Sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +356,24 @@ def test_smaller_versions_are_made_and_told_of(run, repository, tmp_path, monkey
     out = run("inspect", "models/letters_int8").out
     assert "quantised from letters version 1" in out
     assert "of 16 pictures" in out
+
+
+def test_what_shows_why_a_version_was_refused_is_kept_and_named(
+    run, repository, tmp_path, monkeypatch
+):
+    def refuse(*model, told_sensitivities, **options):
+        told_sensitivities([Sensitivity("n", "conv1", "Conv", 10, 0.9, 0.1)])
+        raise NotWorthwhileError("too much is lost")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("eyespot.exporter.quantisation.quantize", refuse)
+    for words, picture in (([], "letters-sensitivity.png"), (["--plot", "why.png"], "why.png")):
+        ran = run("quantize", repository / "letters", "--calibration", tmp_path, *words, "--json")
+        assert (ran.code, ran.err.splitlines()[-1]) == (
+            1,
+            f"eyespot: error: too much is lost; {picture} is kept: it shows what each layer costs",
+        )
+        assert (tmp_path / picture).exists()
 
 
 def test_a_version_is_made_here_or_there(run, repository):

@@ -359,7 +359,7 @@ def test_sigterm_does_not_wait_for_what_is_being_loaded(repository):
     command = [sys.executable, "-c", _LOADING_FOR_EVER, repository.path, "--port=0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         try:
-            while "model net version 1 is ready" not in running.stderr.readline():
+            while "model 'net' version 1 is ready" not in running.stderr.readline():
                 pass
             running.send_signal(signal.SIGTERM)
             _, told = running.communicate(timeout=60)
@@ -426,7 +426,7 @@ def test_strict_ends_with_the_reasons(repository):
         text=True,
     )
     assert ended.returncode == 1
-    assert "model broken version 1 is unavailable: model.onnx" in ended.stderr
+    assert "model 'broken' version 1 is unavailable: model.onnx" in ended.stderr
 
 
 def test_a_port_in_use_and_strange_variables_are_told_in_our_words_alone(repository):

@@ -9,11 +9,28 @@ import pytest
 from eyespot.server.config import ServerConfig, add_arguments, unknown_variables
 from eyespot.server.errors import ConfigError
 
+CHOICES = {each.name for each in dataclasses.fields(ServerConfig) if each.metadata["choices"]}
+
 
 def _read(*flags, environ=None):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return ServerConfig.from_sources(parser.parse_args([str(f) for f in flags]), environ or {})
+
+
+def test_the_help_has_short_words_for_values():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = {each.dest: each.metavar for each in parser._actions if each.nargs != 0}
+    unknown = [name for name, word in words.items() if not word and name not in CHOICES]
+    assert unknown == []
+    assert max(len(word) for word in words.values() if word) <= len("REPOSITORY")
+    assert (words["token_file"], words["sessions"], words["max_request_mib"]) == (
+        "FILE",
+        "N",
+        "MIB",
+    )
+    assert (words["admin_port"], words["drain_seconds"]) == ("PORT", "SECONDS")
 
 
 def test_flag_outweighs_variable_outweighs_file_outweighs_default(tmp_path):

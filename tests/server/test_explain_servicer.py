@@ -215,8 +215,8 @@ async def test_what_takes_long_at_the_start_is_said_before_it_begins(
     with caplog.at_level("INFO", "eyespot.server"):
         async with serving():
             pass
-    answers = "model linear version 1 is ready"
-    loads = "loading the original that explains model linear version 1; it answers meanwhile"
+    answers = "model 'linear' version 1 is ready"
+    loads = "loading the original that explains model 'linear' version 1; it answers meanwhile"
     assert told.index(answers) < told.index(loads)
     assert "model 'linear' version 1 is explained by torch" in caplog.messages
 

@@ -1,6 +1,8 @@
 """The process of a server: how it starts, and how it ends."""
 
 import gc
+import os
+import signal
 
 import pytest
 
@@ -17,6 +19,25 @@ def test_what_ends_a_start_has_an_exit_code(tmp_path, monkeypatch, error, code):
     monkeypatch.setattr(process, "_serve", end)
     monkeypatch.setattr(process.Log, "open", lambda log: None)
     assert process.run(ServerConfig(repository=tmp_path)) == code
+
+
+def test_sigterm_ends_well_before_the_event_loop_listens(tmp_path, monkeypatch):
+    ended = []
+
+    def begin(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 7
+
+    monkeypatch.setattr(process, "_serve", begin)
+    monkeypatch.setattr(process.Log, "open", lambda log: None)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.append("killed"))
+    try:
+        assert process.run(ServerConfig(repository=tmp_path)) == 7
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == [0, "killed"]
 
 
 def test_no_garbage_is_looked_for_while_modules_are_imported():

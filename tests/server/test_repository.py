@@ -220,7 +220,7 @@ async def test_what_is_not_honoured_is_named_once(repository, serving, caplog):
             pass
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert record.getMessage() == (
-        "model net: config.pbtxt sets what Eyespot does not honour: "
+        "model 'net': config.pbtxt sets what Eyespot does not honour: "
         "instance_group.passive, optimization.priority, parameters.gpu_mem_limit"
     )
 

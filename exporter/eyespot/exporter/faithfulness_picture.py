@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 # Of method, in turn, so that lines are told apart without colours too.
 _MARKERS = "osD^vP*X"
 _MOST_MARKED = 12
+_LEGEND_COLUMNS = 3
+_PADDING = 0.12  # inches
 # Grey lines without markers.
 _CHANCE = {RANDOM_PIXELS: ":", RANDOM_PATCHES: "--"}
 
@@ -34,9 +36,11 @@ def draw_faithfulness(evaluation: Evaluation, path: Path | str, *, title: str) -
     # Slow to load, and only pictures need it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     has_check = bool(evaluation.layers)
-    figure = Figure(figsize=(15, 9.5 if has_check else 5), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=_PADDING, h_pad=_PADDING)
+    figure = Figure(figsize=(12, 11 if has_check else 6), layout=layout)
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if has_check else 1, 2, squeeze=False)
     _draw_curves(axes[0, 0], evaluation, "deletion", "a map's first pixels go, low is good")
@@ -44,9 +48,10 @@ def draw_faithfulness(evaluation: Evaluation, path: Path | str, *, title: str) -
     if has_check:
         _draw_check(axes[1, 0], evaluation, "signed", "values")
         _draw_check(axes[1, 1], evaluation, "magnitudes", "magnitudes")
-    # Beside the curves, which may be anywhere.
-    figure.legend(axes[0, 0].lines, list(map(_told, evaluation.methods)), loc="outside right upper")
-    figure.suptitle(title)
+    # Below all curves, which may be anywhere.
+    told = list(map(_told, evaluation.methods))
+    figure.legend(axes[0, 0].lines, told, loc="outside lower center", ncols=_LEGEND_COLUMNS)
+    figure.suptitle(title, fontsize="x-large")
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eyespot.exporter.errors import LabelsError
+from eyespot.v1.labels import split_labels
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -21,7 +22,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise LabelsError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path.name} is not UTF-8 (byte {error.start})") from error
-    return check_labels([line.strip() for line in text.rstrip().split("\n")])
+    return check_labels(split_labels(text))
 
 
 def check_labels(labels: Sequence[str], *, classes: int | None = None) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ ENVIRONMENT_PREFIX = "EYESPOT_"
 _OTHER_VARIABLES = frozenset({"CONFIG", "CACHE", "SERVER", "DATA", "TLS_CA", "TOKEN", "SUPERVISOR"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+# Numbers that are no count, by the last word of their names.
+_NUMBERS_BY_NAME = frozenset({"MIB", "PORT", "SECONDS"})
 
 
 def _about(
@@ -308,7 +310,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         flag = "--" + setting.name.replace("_", "-")
         text = _help(setting).replace("%", "%%")
         if setting.name == "repository":
-            parser.add_argument("repository", nargs="?", default=None, type=Path, help=text)
+            parser.add_argument(
+                "repository", nargs="?", default=None, type=Path, metavar="REPOSITORY", help=text
+            )
         elif hints[setting.name] is bool:
             parser.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=None, help=text
@@ -319,10 +323,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 default=None,
                 type=_argument_type(hints[setting.name]),
                 choices=setting.metadata["choices"] or None,
+                metavar=_metavar(setting, hints[setting.name]),
                 help=text,
             )
     parser.add_argument(
-        "--config", type=Path, default=None, help="TOML file with settings [EYESPOT_CONFIG]"
+        "--config",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="TOML file with settings [EYESPOT_CONFIG]",
     )
 
 
@@ -338,6 +347,16 @@ def _help(setting: "dataclasses.Field[Any]") -> str:
     if setting.default is not dataclasses.MISSING and setting.default is not None:
         default = f" (default {setting.default})"
     return f"{setting.metadata['help']}{default} [{ENVIRONMENT_PREFIX}{setting.name.upper()}]"
+
+
+def _metavar(setting: "dataclasses.Field[Any]", hint: Any) -> str | None:
+    """What stands for a value in the help: short, so that columns hold; None lists the choices."""
+    if setting.metadata["choices"]:
+        return None
+    if _argument_type(hint) is Path:
+        return "FILE"
+    last_word = setting.name.rpartition("_")[2].upper()
+    return last_word if hint is str or last_word in _NUMBERS_BY_NAME else "N"
 
 
 def _argument_type(hint: Any) -> type:

@@ -154,7 +154,7 @@ def _load_original(
     with _original_lock:
         what = "the original" if "torch" in sys.modules else "PyTorch and the original"
         _logger.info(
-            "loading %s that explains model %s version %s; it answers meanwhile",
+            "loading %s that explains model %r version %s; it answers meanwhile",
             what,
             manifest.model_name,
             manifest.model_version,

@@ -185,7 +185,7 @@ class Loader:
             if not self._dataplane.versions(name):
                 raise ModelNotFoundError(f"{failed}, there is no such model")
             await self._swap.remove(name, reason=_UNLOADED)
-            _logger.info("model %s is unloaded", name)
+            _logger.info("model %r is unloaded", name)
 
     async def follow(self) -> None:
         """Follows the changes of the repository, until it is cancelled."""
@@ -250,7 +250,7 @@ class Loader:
     async def _forget(self, name: str) -> None:
         async with self._locks[name]:
             await self._swap.remove(name, reason="")
-            _logger.info("model %s is gone from the repository", name)
+            _logger.info("model %r is gone from the repository", name)
 
 
 def _check_name(name: str, failed: str) -> None:

@@ -11,7 +11,7 @@ from eyespot.server.config import ServerConfig, unknown_variables
 from eyespot.server.errors import StartError
 from eyespot.server.loading_threads import LoadingThreads, is_any_busy
 from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
-from eyespot.server.signals import INTERRUPTED, end_at_once
+from eyespot.server.signals import INTERRUPTED, end_at_once, ending_at_sigterm
 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"  # read when NumPy is loaded
 _MOST_FILES = 65_536  # open at once, connections among them
@@ -39,7 +39,8 @@ def run(config: ServerConfig, *, read_settings: Callable[[], ServerConfig] | Non
             from eyespot.server.supervised import become_supervisor
 
             become_supervisor(config)
-        exit_code = _serve(config, log, read_settings)
+        with ending_at_sigterm():  # until the event loop listens
+            exit_code = _serve(config, log, read_settings)
     except StartError as error:
         _logger.error("%s", error)
         exit_code = 1

@@ -51,7 +51,7 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
     if manifest is not None and settings.explain != "off":
         for reason in damaged_gradients(folder.folder, manifest).values():
             _logger.warning(
-                "model %s version %s is served, but not explained by a gradient graph: %s",
+                "model %r version %s is served, but not explained by a gradient graph: %s",
                 folder.model_name,
                 folder.model_version,
                 reason,
@@ -84,7 +84,7 @@ def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion
         )
     if config.unhonoured:
         _logger.warning(
-            "model %s: config.pbtxt sets what Eyespot does not honour: %s",
+            "model %r: config.pbtxt sets what Eyespot does not honour: %s",
             config.name,
             ", ".join(config.unhonoured),
         )
@@ -160,7 +160,7 @@ def _warm_up(session: Session, config: ModelConfig) -> tuple[Mapping[str, Array]
     try:
         for rows in (1, largest):
             if _zeros_bytes(config.inputs, rows) > _MOST_WARM_UP_BYTES:
-                _logger.info("model %s: %d rows are too large to be tried", config.name, rows)
+                _logger.info("model %r: %d rows are too large to be tried", config.name, rows)
                 return one, False
             zeros = _zeros(config.inputs, rows)
             fastest = _fastest_seconds(session, zeros, names)
@@ -171,7 +171,7 @@ def _warm_up(session: Session, config: ModelConfig) -> tuple[Mapping[str, Array]
         if _is_wholly_known(config) and _takes_measured_values(config):
             raise RepositoryError(f"the graph fails on zeros: {error}") from error
         # What was made up may be at fault (a size, a divisor, a text), so nothing is known.
-        _logger.info("model %s could not be warmed up: %s", config.name, error)
+        _logger.info("model %r could not be warmed up: %s", config.name, error)
         return one, False
     return one, _is_wholly_known(config)
 

@@ -110,7 +110,7 @@ class VersionSwap:
         )
         self._retire(self._dataplane.add(model))
         await self._on_change(model.name)
-        _logger.info("model %s version %s is ready", model.name, model.version)
+        _logger.info("model %r version %s is ready", model.name, model.version)
         return model
 
     async def try_all(
@@ -139,7 +139,7 @@ class VersionSwap:
             raise
         except Exception as error:
             # Ours, but no reason to keep the other models from being served.
-            _logger.exception("model %s version %s failed to load", name, version)
+            _logger.exception("model %r version %s failed to load", name, version)
             return BrokenModel(name, version, f"{type(error).__name__}: {error}")
 
     def _note_readiness(self, model: Model) -> None:
@@ -159,7 +159,7 @@ class VersionSwap:
         """Tells that a version cannot be served, and why."""
         name, version, reason = broken.model_name, broken.model_version, broken.reason
         self._dataplane.mark_unavailable(name, version, reason)
-        _logger.error("model %s version %s is unavailable: %s", name, version or "-", reason)
+        _logger.error("model %r version %s is unavailable: %s", name, version or "-", reason)
 
 
 async def _end(model: Model) -> None:

@@ -44,7 +44,7 @@ def run_warmups(
     for warmup in folder.config_file.message.model_warmup:
         if not warmup.batch_size:  # Triton passes it by, too
             _logger.warning(
-                "model %s: the warm-up %r has no batch_size and is left out",
+                "model %r: the warm-up %r has no batch_size and is left out",
                 config.name,
                 warmup.name,
             )

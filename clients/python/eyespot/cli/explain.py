@@ -93,7 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="parameter of the method, such as n_steps=100 or layer=relu_16; may be repeated",
     )
     parser.add_argument(
-        "--score", choices=SCORES, default="logit", help="what is differentiated (default logit)"
+        "--score",
+        choices=SCORES,
+        default="logit",
+        metavar="SCORE",
+        help=f"what is differentiated: {', '.join(SCORES)} (default logit)",
     )
     parser.add_argument(
         "--channel-reduction",

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.cli.argument_types import at_least_one, model_name, seed
 from eyespot.cli.errors import FAILURE, OK, UsageError, telling
-from eyespot.cli.given_paths import check_files, check_picture_folder, check_weights
+from eyespot.cli.given_paths import (
+    check_files,
+    check_labels,
+    check_picture_folder,
+    check_weights,
+)
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress
-from eyespot.cli.zoo_names import check_network
+from eyespot.cli.zoo_names import CLASSES, check_network
 from eyespot.v1.preprocessing import INTERPOLATIONS, PreprocessingError, PreprocessingRule
 
 if TYPE_CHECKING:
@@ -107,7 +112,12 @@ def _add_rule_arguments(parser: argparse.ArgumentParser) -> None:
         "--resize", type=_resize, metavar="SIZE|HxW", help="shorter side, or both sides"
     )
     group.add_argument("--crop", type=_crop, metavar="SIZE|HxW", help="cut from the centre")
-    group.add_argument("--interpolation", choices=INTERPOLATIONS, help="of the resizing")
+    group.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        metavar="FILTER",
+        help=f"of the resizing: {', '.join(INTERPOLATIONS)}",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,9 +161,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_given(options: argparse.Namespace) -> None:
     check_network(options.model)
-    check_weights(options.weights)
+    check_weights(options.weights, network=options.model)
+    check_labels(options.labels, classes=options.num_classes or CLASSES[options.model])
     rule = options.preprocessing
-    check_files(options.labels, Path(rule) if rule not in (None, *_KNOWN_RULES) else None)
+    check_files(Path(rule) if rule not in (None, *_KNOWN_RULES) else None)
     check_picture_folder(options.parity_images)
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from eyespot.cli.errors import CommandError
+from eyespot.cli.output import counted
+from eyespot.cli.zoo_names import NETWORKS, PUBLISHED
+from eyespot.v1.labels import split_labels
 
 _WEIGHT_FILES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar", ".th")
 
@@ -37,14 +40,45 @@ def check_picture_folder(path: Path | None) -> None:
         raise CommandError(f"{path} is no folder: a folder of pictures is expected")
 
 
-def check_weights(told: str | None) -> None:
-    """Make sure that weights are there, where a file is meant and no published name.
+def check_labels(path: Path | None, *, classes: int) -> None:
+    """Make sure that a file has a label for each class.
 
     Raises:
-        CommandError: The file cannot be read, and why.
+        CommandError: It has not, or cannot be read, and why.
     """
-    if told is not None and ("/" in told or told.lower().endswith(_WEIGHT_FILES)):
-        check_files(Path(told).expanduser())
+    check_files(path)
+    if path is None:
+        return
+    try:
+        count = len(split_labels(path.read_text(encoding="utf-8-sig")))
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} is not UTF-8 (byte {error.start})") from error
+    if count != classes:
+        raise CommandError(
+            f"{path} has {counted(count, 'label')} for {counted(classes, 'class', 'classes')}: "
+            "one for each is expected, and --num-classes tells how many there are"
+        )
+
+
+def check_weights(told: str | None, *, network: str) -> None:
+    """Make sure that weights are there: a file, or what may be a published name.
+
+    Args:
+        told: Of the weights.
+        network: Of the zoo, or a repository entry.
+
+    Raises:
+        CommandError: The file cannot be read, and why; or nothing is published for the network.
+    """
+    if told is None:
+        return
+    path = Path(told).expanduser()
+    if "/" in told or told.lower().endswith(_WEIGHT_FILES):
+        check_files(path)
+    elif network in NETWORKS and network not in PUBLISHED and not path.exists():
+        raise CommandError(
+            f"weights {told!r} is no file; {network} has no published weights, give a file"
+        )
 
 
 def check_place_of_picture(path: Path | None) -> None:

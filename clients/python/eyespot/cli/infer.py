@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from eyespot.cli.argument_types import at_least_one
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import FAILURE, OK
-from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.output import add_json_argument, class_text, print_json
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.client import Classification
 
@@ -50,5 +50,4 @@ def run(options: argparse.Namespace) -> int:
 def _print(path: str, classes: Sequence[Classification]) -> None:
     print(path)
     for each in classes:
-        label = f"{each.label} ({each.index})" if each.label else f"class {each.index}"
-        print(f"  {each.probability:7.2%}  {label}")
+        print(f"  {each.probability:7.2%}  {class_text(each.index, each.label)}")

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--output, --layer and --images go with --measure")
     is_entry = is_path(options.network)
     check_exists(options.network)
-    check_weights(options.weights)
+    check_weights(options.weights, network=options.network)
     check_picture_folder(options.images)
     check_place_of_picture(options.output)
     with showing_progress() as tell:

@@ -61,6 +61,13 @@ def number_text(value: float) -> str:
     return f"{float(text):,.0f}" if _LONG_FROM <= abs(value) < _LONG_TO else text
 
 
+def class_text(index: int, label: str) -> str:
+    """Write a class by its label and its index, which some labels are."""
+    if not label:
+        return f"class {index}"
+    return label if label == str(index) else f"{label} ({index})"
+
+
 def shape_text(shape: Sequence[int | str]) -> str:
     """Write a shape, with dynamic dimensions by their names."""
     return "(" + ", ".join(map(str, shape)) + ")"

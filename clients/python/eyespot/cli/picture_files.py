@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from eyespot.cli.argument_types import model_version
@@ -45,7 +46,8 @@ def model_to_ask(
         for_explaining: What explains it is awaited as well: a model is served before that.
 
     Raises:
-        CommandError: None was named, and none or several are there; or it loads too long.
+        CommandError: None was named, and none or several are there; a path was named; or it
+            loads too long.
     """
     named, version = options.model, options.model_version
     try:
@@ -54,7 +56,7 @@ def model_to_ask(
         if named is None:
             raise
         return str(named)  # a server without an index tells in its answer what is the matter
-    name = named or _only_model(models)
+    name = _named_model(client, named, models) if named else _only_model(models)
     models = [each for each in models if each.name == name and version in ("", each.version)]
     if what := _loading(models, name, for_explaining):
         tell_line(f"waiting for {what}, which is being loaded")
@@ -68,6 +70,34 @@ def model_to_ask(
                 exit_code=UNREACHABLE,
             )
     return name
+
+
+def _named_model(client: Client, named: str, models: Sequence[ModelStatus]) -> str:
+    """What a name means that the repository may not have: the files that a model takes, or a path.
+
+    A server that does not know it tells so in its answer.
+    """
+    names = sorted({model.name for model in models})
+    if named in names:
+        return named
+    for name in {model.name for model in models if model.is_ready}:
+        if named.startswith(name) and _image_endpoint(client, name) == named:
+            tell_line(f"{named} takes encoded pictures; asking {name}, which is sent them as well")
+            return name
+    if "/" in named or Path(named).exists():
+        there = ", ".join(names) if names else "see `eyespot status`"
+        raise CommandError(
+            f"{named!r} is a path, where the name of a model that the server has is expected: "
+            f"{there}"
+        )
+    return named
+
+
+def _image_endpoint(client: Client, name: str) -> str:
+    try:
+        return client.model_config(name).image_endpoint
+    except UnimplementedError:  # a server that does not tell
+        return ""
 
 
 def _only_model(models: Sequence[ModelStatus]) -> str:

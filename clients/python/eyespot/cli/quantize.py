@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one, positive_number
 from eyespot.cli.derived import add_derived_arguments, deriving, print_derived
-from eyespot.cli.errors import UsageError
+from eyespot.cli.errors import CommandError, UsageError
 from eyespot.cli.given_paths import check_picture_folder, check_place_of_picture
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 
 if TYPE_CHECKING:
-    from eyespot.exporter.quantisation import Quantised, Sensitivity
+    from eyespot.exporter.quantisation import Quantised, Recipe, Sensitivity
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
     check_picture_folder(options.calibration)
     check_place_of_picture(options.plot)
     with deriving(options) as (model, arguments):
-        from eyespot.exporter.quantisation import Recipe, draw_sensitivities, quantize
+        from eyespot.exporter import NotWorthwhileError
+        from eyespot.exporter.quantisation import draw_sensitivities, quantize
 
         _, name = model
         picture = options.plot or Path(f"{name}-sensitivity.png")
@@ -102,26 +103,37 @@ def run(options: argparse.Namespace) -> int:
                 _print_sensitivities(sensitivities)
                 print(f"drew {picture}")
 
-        quantised = quantize(
-            *model,
-            calibration=options.calibration,
-            recipe=Recipe(
-                method=options.method,
-                calibrator=options.calibrate,
-                per_channel=options.per_channel,
-                processor=options.processor,
-                max_accuracy_drop=options.max_accuracy_drop,
-                most_pictures=options.most_pictures,
-                even_if_worse=options.even_if_worse,
-            ),
-            told_sensitivities=show,
-            **arguments,
-        )
+        try:
+            quantised = quantize(
+                *model,
+                calibration=options.calibration,
+                recipe=_recipe(options),
+                told_sensitivities=show,
+                **arguments,
+            )
+        except NotWorthwhileError as error:
+            raise CommandError(
+                f"{error}; {picture} is kept: it shows what each layer costs"
+            ) from error
     if options.json:
         print_json(quantised)
     else:
         _print(quantised)
     return 0
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    from eyespot.exporter.quantisation import Recipe
+
+    return Recipe(
+        method=options.method,
+        calibrator=options.calibrate,
+        per_channel=options.per_channel,
+        processor=options.processor,
+        max_accuracy_drop=options.max_accuracy_drop,
+        most_pictures=options.most_pictures,
+        even_if_worse=options.even_if_worse,
+    )
 
 
 def _print_sensitivities(sensitivities: Sequence[Sensitivity]) -> None:

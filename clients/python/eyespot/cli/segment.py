@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from eyespot.cli.connection import add_server_arguments, connected
 from eyespot.cli.errors import FAILURE, OK, UsageError
-from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.output import add_json_argument, class_text, print_json
 from eyespot.cli.output_folder import OutputFolder, add_drawings_argument
 from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
 from eyespot.client import ClassShare, Segmentation
@@ -51,5 +51,4 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(shares: Sequence[ClassShare]) -> None:
     for each in shares[:_SHOWN]:
-        label = f"{each.label} ({each.index})" if each.label else f"class {each.index}"
-        print(f"  {each.share:7.2%}  {label}")
+        print(f"  {each.share:7.2%}  {class_text(each.index, each.label)}")

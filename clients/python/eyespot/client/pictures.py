@@ -139,6 +139,8 @@ def _stack(rows: Sequence[Array]) -> Array:
 def _why(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"it is not a picture in a format that is read ({', '.join(FORMATS)})"
+    if isinstance(error, IsADirectoryError):
+        return f"it is a folder; name the pictures in it, such as {error.filename}/*.png"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

@@ -51,6 +51,7 @@ from eyespot.server.explainer.methods import (
     MethodStatus,
     list_layers,
     list_methods,
+    names_without_gradients,
 )
 from eyespot.server.guard import Guard
 from eyespot.server.workers import Workers
@@ -266,8 +267,10 @@ class Explainer:
         computing = backend if method.needs_gradients else self._scorer or backend
         if computing is None:
             assert self._no_backend is not None
+            others = names_without_gradients(self._scorer)
+            hint = f"; methods that work here: {', '.join(others)}" if others else ""
             # A new one each time: an exception that is raised again grows its trace.
-            raise type(self._no_backend)(str(self._no_backend))
+            raise type(self._no_backend)(f"{self._no_backend}{hint}")
         self._guarded.check(computing)
         return computing
 

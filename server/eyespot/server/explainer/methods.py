@@ -68,6 +68,13 @@ def list_methods(
     return tuple(statuses)
 
 
+def names_without_gradients(scorer: Scorer | None) -> list[str]:
+    """The methods that work where there are only scores."""
+    if scorer is None:
+        return []
+    return [name for name, method in METHODS.items() if _works_without_gradients(method, scorer)]
+
+
 def list_layers(backend: Backend | None) -> Sequence[LayerStatus]:
     """The layers that a `layer` parameter may name."""
     layers = () if backend is None else backend.layers()
@@ -80,6 +87,16 @@ def list_layers(backend: Backend | None) -> Sequence[LayerStatus]:
 def methods_without_explainer(reason: str) -> tuple[MethodStatus, ...]:
     """Every method, as a model version has them that cannot be explained, and why."""
     return tuple(_status(method, reason=reason) for method in METHODS.values())
+
+
+def _works_without_gradients(method: Method, scorer: Scorer) -> bool:
+    if method.needs_gradients:
+        return False
+    try:
+        method.check_backend(scorer)
+    except UnavailableMethodError:
+        return False
+    return True
 
 
 def _cost(method: Method, computing: Scorer, row_shape: tuple[int, ...] | None) -> float:
