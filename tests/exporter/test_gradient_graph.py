@@ -4,6 +4,7 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from eyespot.exporter import export
 from eyespot.exporter.errors import GradientError
@@ -68,8 +69,8 @@ def x_of_export():
     return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2)).numpy()
 
 
-class Gated(nn.Module):
-    """Has SiLUs, which ONNX writes with two operators."""
+class Smooth(nn.Module):
+    """Has rectifiers that ONNX writes with one operator each, or with several."""
 
     def __init__(self):
         super().__init__()
@@ -77,15 +78,16 @@ class Gated(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, x):
-        x = torch.nn.functional.silu(self.convolution(x))
-        x = torch.nn.functional.interpolate(x, size=(9, 7), mode="bilinear")
-        return self.head(torch.nn.functional.silu(x).mean((2, 3)))
+        x = functional.silu(self.convolution(x))
+        x = functional.gelu(functional.interpolate(x, size=(9, 7), mode="bilinear"))
+        x = functional.mish(x)
+        return self.head(functional.gelu(x.mean((2, 3)), approximate="tanh"))
 
 
-def test_silus_are_rectifiers_as_for_pytorch(tmp_path):
+def test_smooth_rectifiers_are_those_of_pytorch(tmp_path):
     torch.manual_seed(4)
     result = export(
-        Gated().eval(), torch.zeros(1, 2, 6, 6), repository=tmp_path, name="g", gradient_graph=True
+        Smooth().eval(), torch.zeros(1, 2, 6, 6), repository=tmp_path, name="g", gradient_graph=True
     )
     assert result.notes == ()
     assert result.manifest.gradient_graphs.no_rectifiers == ""
