@@ -12,7 +12,10 @@ from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
 
-GRAPHS = {"gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx", "gradient_layer.onnx"}
+GRAPHS = {
+    *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),
+    *("gradient_layer.onnx", "gradient_layer_relu_.onnx", "gradient_layer_cat.onnx"),
+}
 
 
 def test_every_graph_is_in_the_manifest_with_its_proof(gradient_export):
@@ -24,7 +27,7 @@ def test_every_graph_is_in_the_manifest_with_its_proof(gradient_export):
     cases = {case.gradient: case for case in manifest.parity.gradients}
     layer = manifest.gradient_graphs.layer
     assert set(cases) == {
-        *("by input", f"by layer {layer}"),
+        *("by input", f"by layer {layer}", "by layer relu_", "by layer cat"),
         *("by input, guided", "by input, deconvnet"),
     }
     assert cases["by input"].rows == 32

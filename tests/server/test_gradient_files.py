@@ -19,7 +19,10 @@ from eyespot.server.session import Session
 from eyespot.server.version_loading import load_version
 from eyespot.v1.manifest import read_manifest, sha256_of
 
-GRAPHS = {"gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx", "gradient_layer.onnx"}
+GRAPHS = {
+    *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),
+    *("gradient_layer.onnx", "gradient_layer_relu_.onnx", "gradient_layer_cat.onnx"),
+}
 
 
 @pytest.fixture
