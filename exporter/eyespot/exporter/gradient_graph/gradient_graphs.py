@@ -300,10 +300,10 @@ def _with_layer(graphs: GradientGraphs, layer: Layer) -> GradientGraphs:
 
 def _not_found(behind: Sequence[Layer]) -> str:
     """Say that a layer has no maps of its own, and which to ask for: batch norms are folded."""
-    instead = (
-        f"; ask for {behind[0].name!r} behind it, into which it may be folded" if behind else ""
-    )
-    return f"model.onnx has no such maps{instead}"
+    reason = "model.onnx has no such maps"
+    if not behind:
+        return reason
+    return f"{reason}; ask for {behind[0].name!r} behind it, into which it may be folded"
 
 
 def _find_value(
