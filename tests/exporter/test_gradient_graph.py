@@ -3,11 +3,13 @@
 import onnx
 import pytest
 import torch
+from tests.branched_net import BranchedNet
 from torch import nn
 from torch.nn import functional
 
-from eyespot.exporter import export
-from eyespot.exporter.errors import GradientError
+from eyespot.exporter import export, export_zoo_parts
+from eyespot.exporter.errors import GradientError, LayerNameError
+from eyespot.exporter.gradient_graph import check_layers
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
@@ -46,6 +48,44 @@ def test_larger_weights_are_not_stored_again(gradient_export):
         assert set(external) == large
         places = [{e.key: e.value for e in w.external_data} for w in external.values()]
         assert {place["location"] for place in places} == {"model.onnx"}
+
+
+def test_layers_are_told_and_so_is_one_that_is_folded_into_the_next(gradient_export):
+    graphs = gradient_export.manifest.gradient_graphs
+    assert [(each.name, each.sizes) for each in graphs.layers] == [
+        ("relu", (12, 4, 4)),
+        ("relu_", (8, 8, 8)),
+        ("cat", (12, 8, 8)),
+    ]
+    assert gradient_export.notes == (
+        "only PyTorch explains by layer 'conv2d': model.onnx has no such maps; ask for "
+        "'batch_norm' behind it, into which it may be folded",
+    )
+
+
+def test_a_name_that_is_no_layers_is_told_before_anything_is_written(tmp_path):
+    told = []
+    with pytest.raises(LayerNameError, match=r"no layer 'relu_9'; did you mean 'relu_'\?"):
+        export(
+            BranchedNet().eval(),
+            torch.zeros(1, 3, 16, 16),
+            repository=tmp_path,
+            name="branched",
+            gradient_layers=["cat", "relu_9"],
+            progress=told.append,
+        )
+    assert told == ["capturing the module"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_where_gradients_begin_there_are_no_layers():
+    with pytest.raises(LayerNameError, match=r"nothing is explained by layer 'relu'"):
+        check_layers(None, ["relu"], gradient_node=None)
+
+
+def test_layers_are_named_of_one_model_alone(tmp_path):
+    with pytest.raises(LayerNameError, match=r"conv_vae is exported as 2 models"):
+        export_zoo_parts("conv_vae", repository=tmp_path, gradient_layers=["relu"])
 
 
 def test_what_pytorch_makes_of_it_decides(gradient_export, x_of_export):

@@ -184,7 +184,7 @@ class GraphBackend:
         if name and name not in names:
             raise LayerError(
                 f"without PyTorch only layer{'s' * (len(names) > 1)} "
-                f"{' and '.join(map(repr, names))} can be asked for, found {name!r}: export the "
+                f"{', '.join(map(repr, names))} can be asked for, found {name!r}: export the "
                 "model with --gradient-layer NAME for others, or pip install 'eyespot[explain]' "
                 "on the server"
             )
