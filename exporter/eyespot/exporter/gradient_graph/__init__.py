@@ -7,7 +7,7 @@ from eyespot.exporter.gradient_graph.gradient_graphs import (
     write_gradients,
 )
 from eyespot.exporter.gradient_graph.gradient_parity import compare
-from eyespot.exporter.gradient_graph.layer_names import check_layers
+from eyespot.exporter.gradient_graph.layer_places import check_layers
 
 __all__ = [
     "ROWS",

@@ -14,12 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.gradient_file import (
-    ServedGraph,
     read_served_graph,
-    write_candidates,
     write_gradient,
 )
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
+from eyespot.exporter.gradient_graph.layer_places import find_value, not_found
 from eyespot.exporter.parity import open_session
 from eyespot.saliency import LayerError, OriginalError, UnavailableMethodError
 from eyespot.saliency.backend import Layer, Rectifier
@@ -38,8 +37,6 @@ from eyespot.v1.manifest import (
 # multiplications, and what is not the gradient by the input on fewer.
 ROWS, _LEAST_ROWS, _FEW_ROWS = 32, 8, 4
 _MOST_MACS = 16 * 10**9
-# A layer is found by its values, as a share of their scale.
-_SAME = 1e-3
 
 Array = NDArray[np.generic]
 
@@ -216,9 +213,9 @@ class _Writer:
         file = self._graphs.file_of("derivative", layer=name)
         try:
             path = self._folder / file
-            place = _find_value(self._served, path, self._original, layers[index], self._x[:1])
+            place = find_value(self._served, path, self._original, layers[index], self._x[:1])
             if place is None:
-                raise GradientError(_not_found(layers[index + 1 :]))
+                raise GradientError(not_found(layers[index + 1 :]))
             self._write("derivative", {"": place}, only=name)
             self._prove(layer=name)
         except GradientError:
@@ -296,36 +293,3 @@ def _with_layer(graphs: GradientGraphs, layer: Layer) -> GradientGraphs:
         return dataclasses.replace(graphs, layer=layer.name, layer_shape=shape)
     further = (*graphs.further_layers, GradientLayer(layer.name, shape))
     return dataclasses.replace(graphs, further_layers=further)
-
-
-def _not_found(behind: Sequence[Layer]) -> str:
-    """Say that a layer has no maps of its own, and which to ask for: batch norms are folded."""
-    reason = "model.onnx has no such maps"
-    if not behind:
-        return reason
-    return f"{reason}; ask for {behind[0].name!r} behind it, into which it may be folded"
-
-
-def _find_value(
-    served: ServedGraph, path: Path, original: TorchBackend, layer: Layer, x: Array
-) -> str | None:
-    """Find the value of the served graph that a layer of the original is.
-
-    The translation has names of its own, so it is known by its numbers; the last that has them
-    is taken, as what follows it may be the same once more. What is written to find it lies
-    where its gradient will.
-    """
-    names = served.maps(layer.shape)
-    if not names:
-        return None
-    _, expected = original.activations(x, layer.name)
-    write_candidates(served, path, names)
-    session = open_session(path)
-    found = session.run(names, {served.input: np.ascontiguousarray(x, np.float32)})
-    scale = float(np.abs(expected).max())
-    alike = [
-        name
-        for name, value in zip(names, found, strict=True)
-        if value.shape == expected.shape and np.abs(value - expected).max() <= _SAME * scale
-    ]
-    return alike[-1] if alike else None
