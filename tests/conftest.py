@@ -39,6 +39,6 @@ def gradient_export(tmp_path_factory):
         torch.zeros(1, 3, 16, 16),
         repository=tmp_path_factory.mktemp("gradients"),
         name="branched",
-        gradient_graph=True,
+        gradient_layers=["relu_", "relu", "conv2d", "cat"],  # relu is the default's name
         max_batch_size=4,
     )

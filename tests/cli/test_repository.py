@@ -169,6 +169,9 @@ def test_flags_of_the_export_reach_it(run, tmp_path):
     ran = run(*words, "--input-size", "15")
     assert ran.code == 1
     assert "lenet5_modern's input_size must be at least 16, found 15" in ran.err
+    ran = run(*words, "--gradient-layer", "relu_1", "--gradient-layer", "relu_7")
+    assert ran.code == 1
+    assert "there is no layer 'relu_7'; did you mean 'relu_1'?" in ran.err
 
 
 def test_all_or_one(run, tmp_path):
@@ -176,6 +179,8 @@ def test_all_or_one(run, tmp_path):
         ran = run("export", *words, "--output", tmp_path)
         assert ran.code == 2
     assert "--weights, --transform-input is for one MODEL" in ran.err
+    ran = run("export", "--all", "--gradient-layer", "relu", "--output", tmp_path)
+    assert (ran.code, "--gradient-layer is for one MODEL" in ran.err) == (2, True)
 
 
 def test_every_network_is_a_row_and_a_failure_stops_none(run, tmp_path, monkeypatch):

@@ -3,15 +3,21 @@
 import onnx
 import pytest
 import torch
+from tests.branched_net import BranchedNet
 from torch import nn
+from torch.nn import functional
 
-from eyespot.exporter import export
-from eyespot.exporter.errors import GradientError
+from eyespot.exporter import export, export_zoo_parts
+from eyespot.exporter.errors import GradientError, LayerNameError
+from eyespot.exporter.gradient_graph import check_layers
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
 
-GRAPHS = {"gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx", "gradient_layer.onnx"}
+GRAPHS = {
+    *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),
+    *("gradient_layer.onnx", "gradient_layer_relu_.onnx", "gradient_layer_cat.onnx"),
+}
 
 
 def test_every_graph_is_in_the_manifest_with_its_proof(gradient_export):
@@ -23,7 +29,7 @@ def test_every_graph_is_in_the_manifest_with_its_proof(gradient_export):
     cases = {case.gradient: case for case in manifest.parity.gradients}
     layer = manifest.gradient_graphs.layer
     assert set(cases) == {
-        *("by input", f"by layer {layer}"),
+        *("by input", f"by layer {layer}", "by layer relu_", "by layer cat"),
         *("by input, guided", "by input, deconvnet"),
     }
     assert cases["by input"].rows == 32
@@ -42,6 +48,44 @@ def test_larger_weights_are_not_stored_again(gradient_export):
         assert set(external) == large
         places = [{e.key: e.value for e in w.external_data} for w in external.values()]
         assert {place["location"] for place in places} == {"model.onnx"}
+
+
+def test_layers_are_told_and_so_is_one_that_is_folded_into_the_next(gradient_export):
+    graphs = gradient_export.manifest.gradient_graphs
+    assert [(each.name, each.sizes) for each in graphs.layers] == [
+        ("relu", (12, 4, 4)),
+        ("relu_", (8, 8, 8)),
+        ("cat", (12, 8, 8)),
+    ]
+    assert gradient_export.notes == (
+        "only PyTorch explains by layer 'conv2d': model.onnx has no such maps; ask for "
+        "'batch_norm' behind it, into which it may be folded",
+    )
+
+
+def test_a_name_that_is_no_layers_is_told_before_anything_is_written(tmp_path):
+    told = []
+    with pytest.raises(LayerNameError, match=r"no layer 'relu_9'; did you mean 'relu_'\?"):
+        export(
+            BranchedNet().eval(),
+            torch.zeros(1, 3, 16, 16),
+            repository=tmp_path,
+            name="branched",
+            gradient_layers=["cat", "relu_9"],
+            progress=told.append,
+        )
+    assert told == ["capturing the module"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_where_gradients_begin_there_are_no_layers():
+    with pytest.raises(LayerNameError, match=r"nothing is explained by layer 'relu'"):
+        check_layers(None, ["relu"], gradient_node=None)
+
+
+def test_layers_are_named_of_one_model_alone(tmp_path):
+    with pytest.raises(LayerNameError, match=r"conv_vae is exported as 2 models"):
+        export_zoo_parts("conv_vae", repository=tmp_path, gradient_layers=["relu"])
 
 
 def test_what_pytorch_makes_of_it_decides(gradient_export, x_of_export):
@@ -68,8 +112,8 @@ def x_of_export():
     return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2)).numpy()
 
 
-class Gated(nn.Module):
-    """Has SiLUs, which ONNX writes with two operators."""
+class Smooth(nn.Module):
+    """Has rectifiers that ONNX writes with one operator each, or with several."""
 
     def __init__(self):
         super().__init__()
@@ -77,15 +121,16 @@ class Gated(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, x):
-        x = torch.nn.functional.silu(self.convolution(x))
-        x = torch.nn.functional.interpolate(x, size=(9, 7), mode="bilinear")
-        return self.head(torch.nn.functional.silu(x).mean((2, 3)))
+        x = functional.silu(self.convolution(x))
+        x = functional.gelu(functional.interpolate(x, size=(9, 7), mode="bilinear"))
+        x = functional.mish(x)
+        return self.head(functional.gelu(x.mean((2, 3)), approximate="tanh"))
 
 
-def test_silus_are_rectifiers_as_for_pytorch(tmp_path):
+def test_smooth_rectifiers_are_those_of_pytorch(tmp_path):
     torch.manual_seed(4)
     result = export(
-        Gated().eval(), torch.zeros(1, 2, 6, 6), repository=tmp_path, name="g", gradient_graph=True
+        Smooth().eval(), torch.zeros(1, 2, 6, 6), repository=tmp_path, name="g", gradient_graph=True
     )
     assert result.notes == ()
     assert result.manifest.gradient_graphs.no_rectifiers == ""

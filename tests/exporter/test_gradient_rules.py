@@ -27,6 +27,7 @@ def node(operator, *inputs, **attributes):
 def gradient_of(nodes, x, constants, *, rectifier="derivative", sizes=None):
     """What the backward pass of a graph gives, and its cotangent."""
     shape = ["batch", *(sizes or x.shape[1:])]
+    has_gelu = any(each.op_type == "Gelu" for each in nodes)  # there is none before
     model = helper.make_model(
         helper.make_graph(
             nodes,
@@ -35,7 +36,7 @@ def gradient_of(nodes, x, constants, *, rectifier="derivative", sizes=None):
             [helper.make_tensor_value_info("y", FLOAT, None)],
             [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
         ),
-        opset_imports=[helper.make_opsetid("", 18)],
+        opset_imports=[helper.make_opsetid("", 20 if has_gelu else 18)],
         ir_version=10,
     )
     y = run(model, {"x": x}, ["y"])[0]
@@ -167,6 +168,10 @@ def test_average_pools_share_out(attributes, options):
         ("Relu", torch.relu),
         ("LeakyRelu", functional.leaky_relu),
         ("Elu", functional.elu),
+        ("Celu", functional.celu),
+        ("Selu", functional.selu),
+        ("Gelu", functional.gelu),
+        ("Mish", functional.mish),
         ("HardSwish", functional.hardswish),
         ("Sigmoid", torch.sigmoid),
         ("Tanh", torch.tanh),
@@ -416,20 +421,74 @@ def test_rectifiers_by_hand():
         np.testing.assert_array_equal(found, np.where(kept, cotangent, 0))
 
 
-SILU = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["s", "x"], ["y"])]
+def operator(name, output, *inputs):
+    return helper.make_node(name, inputs, [output])
 
 
-def test_a_product_with_its_own_sigmoid_is_one_rectifier():
-    check(SILU, functional.silu, 3 * drawn(2, 9))
+SILU = [operator("Sigmoid", "s", "x"), operator("Mul", "y", "s", "x")]
+HALF_OF_ONE_MORE = [
+    operator("Add", "more", "bent", "one"),
+    operator("Mul", "gate", "half", "more"),
+    operator("Mul", "y", "x", "gate"),
+]
+# As ONNX writes them before it has an operator for them, in opset 20.
+GELU = [operator("Div", "d", "x", "root"), operator("Erf", "bent", "d"), *HALF_OF_ONE_MORE]
+TANH_GELU = [
+    operator("Pow", "p", "x", "three"),
+    operator("Mul", "c", "cubic", "p"),
+    operator("Add", "a", "x", "c"),
+    operator("Mul", "m", "scale", "a"),
+    operator("Tanh", "bent", "m"),
+    *HALF_OF_ONE_MORE,
+]
+NUMBERS = {
+    name: np.float32(value)
+    for name, value in (
+        *(("root", 2**0.5), ("one", 1), ("half", 0.5), ("three", 3)),
+        *(("cubic", 0.044715), ("scale", (2 / np.pi) ** 0.5)),
+    )
+}
+
+
+def tanh_gelu(x):
+    return functional.gelu(x, approximate="tanh")
+
+
+CURVED = {
+    "silu": (SILU, functional.silu),
+    "gelu": (GELU, functional.gelu),
+    "tanh gelu": (TANH_GELU, tanh_gelu),
+    "Gelu": ([node("Gelu")], functional.gelu),
+    "Gelu by tanh": ([node("Gelu", approximate="tanh")], tanh_gelu),
+    "Mish": ([node("Mish")], functional.mish),
+    "Selu": ([node("Selu")], functional.selu),
+    "Celu": ([node("Celu", alpha=1.3)], lambda x: functional.celu(x, 1.3)),
+}
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_smooth_rectifiers_and_products_with_a_gate_are_one_rectifier(name):
+    nodes, function = CURVED[name]
+    check(nodes, lambda x, *_: function(x), 3 * drawn(2, 9), **NUMBERS)
     x = 3 * drawn(2, 9)
     leaf = torch.from_numpy(x).requires_grad_()
-    (slope,) = torch.autograd.grad(functional.silu(leaf).sum(), leaf)
+    (slope,) = torch.autograd.grad(function(leaf).sum(), leaf)
+    above = 1 if name == "Celu" else slope.numpy()  # the identity there
     for rule, kept in (
         ("guided", (x > 0) * slope.numpy()),
-        ("deconvnet", np.where(x > 0, slope.numpy(), 1)),
+        ("deconvnet", np.where(x > 0, above, 1)),
     ):
-        found, cotangent = gradient_of(SILU, x, {}, rectifier=rule)
+        found, cotangent = gradient_of(nodes, x, NUMBERS, rectifier=rule)
         np.testing.assert_allclose(found, cotangent.clip(0) * kept, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gate_with_other_numbers_is_none():
+    numbers = {**NUMBERS, "root": np.float32(1.5)}
+    found, cotangent = gradient_of(GELU, x := drawn(2, 9), numbers, rectifier="guided")
+    leaf = torch.from_numpy(x).requires_grad_()
+    y = leaf * (1 + torch.erf(leaf / 1.5)) / 2
+    (expected,) = torch.autograd.grad(y, leaf, torch.from_numpy(cotangent))
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_product_with_the_sigmoid_of_something_else_is_none():

@@ -6,6 +6,8 @@ import pytest
 
 from eyespot.v1.manifest import (
     DynamicAxis,
+    GradientGraphs,
+    GradientLayer,
     Manifest,
     ManifestError,
     ParityCase,
@@ -79,6 +81,20 @@ def test_a_field_of_another_type_is_named(tmp_path, field):
     inner = {"dynamic_axes": "minimum", "inputs": "shape", "parity": "rtol"}.get(field, field)
     with pytest.raises(ManifestError, match=f"is not a manifest.*{inner} must be"):
         read_manifest(path)
+
+
+def test_layers_of_gradients_are_told_where_there_are_more_than_one(tmp_path):
+    path = tmp_path / "manifest.json"
+    one = GradientGraphs(layer="relu", layer_shape=(8, -1, -1))
+    write_manifest(replace(MANIFEST, gradient_graphs=one), path)
+    assert "further_layers" not in path.read_text()  # who does not know them can read on
+    assert read_manifest(path).gradient_graphs == one
+    assert one.files[-1] == "gradient_layer.onnx"
+    two = replace(one, further_layers=(GradientLayer("add_1", (4, 7, 7)),))
+    write_manifest(replace(MANIFEST, gradient_graphs=two), path)
+    assert read_manifest(path).gradient_graphs == two
+    assert two.files[-2:] == ("gradient_layer.onnx", "gradient_layer_add_1.onnx")
+    assert [each.sizes for each in two.layers] == [(8, None, None), (4, 7, 7)]
 
 
 def test_a_missing_manifest_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """The gradient graphs as a backend: what they give is what the captured program gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from eyespot.saliency import (
     UnavailableMethodError,
     find_method,
 )
+from eyespot.saliency.graph_backend import GraphBackend
 from eyespot.saliency.torch_backend import TorchBackend
 
 X = np.random.default_rng(11).standard_normal((3, 3, 16, 16)).astype(np.float32)
@@ -83,15 +86,69 @@ def test_embeddings(original, graphs):
     same(original, graphs, "saliency", Targets(np.full(3, -1), embeddings=embeddings))
 
 
-def test_one_layer_is_there(original, graphs):
+LAYERS = {"relu_": (8, 8, 8), "cat": (12, 8, 8)}  # beside the default
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("method", ["grad_cam", "grad_cam_plus_plus", "layer_cam"])
+def test_further_layers(original, graphs, method, layer):
+    same(original, graphs, method, Targets(np.array([-1, 2, 0])), layer=layer)
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, "relu"])
+def test_layers_with_another_rule(original, graphs, layer):
+    targets = Targets(np.array([1, 1, -1]))
+    same(original, graphs, "grad_cam", targets, layer=layer, modifier="guided")
+    same(original, graphs, "guided_grad_cam", targets, layer=layer)
+
+
+def test_the_layers_of_the_export_are_there(original, graphs):
     default = original.find_layer("")
-    assert [layer.name for layer in graphs.layers()] == [default]
+    found = {layer.name: layer.shape for layer in graphs.layers()}
+    assert found == {default: (12, 4, 4), **LAYERS}
     assert graphs.find_layer(default) == graphs.find_layer("") == default
-    with pytest.raises(LayerError, match=f"only layer {default!r} can be asked for, found 'relu_'"):
-        graphs.find_layer("relu_")
-    outputs, maps = graphs.activations(X, "")
-    np.testing.assert_allclose(maps, original.activations(X, "")[1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(outputs, graphs.scores(X), rtol=1e-5)
+    for layer in ("", *LAYERS):
+        outputs, maps = graphs.activations(X, layer)
+        expected = original.activations(X, layer)[1]
+        np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs, graphs.scores(X), rtol=1e-5)
+
+
+def test_another_layer_says_which_there_are_and_how_to_have_more(graphs):
+    with pytest.raises(
+        LayerError,
+        match=r"^without PyTorch only layers 'relu', 'relu_', 'cat' can be asked for, found "
+        r"'add': export the model with --gradient-layer NAME for others, or pip install",
+    ):
+        find_method("grad_cam").explain(graphs, X, Objective(Targets(np.zeros(3))), layer="add")
+
+
+def test_no_more_is_asked_of_the_graphs_than_is_needed(graphs):
+    asked = []
+
+    def open_graph(rectifier, layer):
+        run = graphs._graphs.open_graph(rectifier, layer)
+
+        def remember(inputs, outputs):
+            asked.append((rectifier, layer, *outputs))
+            return run(inputs, outputs)
+
+        return remember
+
+    watched = GraphBackend(replace(graphs._graphs, open_graph=open_graph))
+    objective = Objective(Targets(np.zeros(3, np.int64)))
+    watched.gradients(X, objective)
+    watched.gradients(X, objective, layer="")
+    watched.gradients(X, objective, layer="cat")
+    watched.gradients(X, objective, layer="cat", rectifier="guided")
+    watched.gradients(X, objective, layer="relu", rectifier="guided")
+    assert asked == [
+        ("derivative", None, "logits", "$gradient"),
+        ("derivative", "relu", "logits", "$layer_gradient", "$layer"),
+        ("derivative", "cat", "logits", "$layer_gradient", "$layer"),
+        ("guided", None, "logits", "$layer_gradient:cat", "$layer:cat"),
+        ("guided", None, "logits", "$layer_gradient", "$layer"),
+    ]
 
 
 @pytest.mark.parametrize("method", ["cam", "deep_lift", "lrp"])

@@ -19,7 +19,10 @@ from eyespot.server.session import Session
 from eyespot.server.version_loading import load_version
 from eyespot.v1.manifest import read_manifest, sha256_of
 
-GRAPHS = {"gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx", "gradient_layer.onnx"}
+GRAPHS = {
+    *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),
+    *("gradient_layer.onnx", "gradient_layer_relu_.onnx", "gradient_layer_cat.onnx"),
+}
 
 
 @pytest.fixture
@@ -129,9 +132,24 @@ def test_the_others_work_on_where_one_is_damaged(version):
         explainer.close()
 
 
-def explain(explainer, method="saliency"):
-    call = ExplainCall(np.ones((1, 3, 16, 16), np.float32), method=method)
+def explain(explainer, method="saliency", **parameters):
+    x = np.ones((1, 3, 16, 16), np.float32)
+    call = ExplainCall(x, method=method, parameters=parameters)
     return asyncio.run(explainer.explain(call)).attributions
+
+
+def test_a_further_layer_that_is_damaged_takes_no_other_with_it(version):
+    damage(version, "gradient_layer_cat.onnx")
+    _, explainer = loaded(version)
+    try:
+        layers = {each.name: each.is_default for each in explainer.layers()}
+        assert layers == {"relu": True, "relu_": False, "cat": False}
+        assert np.isfinite(explain(explainer, "grad_cam", layer="relu_")).all()
+        with pytest.raises(NotExplainableError, match=r"by gradient_layer_cat.onnx: .* SHA-256"):
+            explain(explainer, "grad_cam", layer="cat")
+        assert np.isfinite(explain(explainer, "grad_cam")).all()
+    finally:
+        explainer.close()
 
 
 def test_one_is_opened_when_it_is_asked_for_and_without_weights_of_its_own(version, monkeypatch):

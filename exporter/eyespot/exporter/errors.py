@@ -9,6 +9,7 @@ ExportError (ValueError)
 ├── OnnxError               the ONNX graph cannot be made, checked or opened
 │   └── ModelTooLargeError  the graph alone takes more than protobuf holds
 ├── GradientError           the gradient cannot be written as a graph: by which operator
+├── LayerNameError          the network has no layer of that name; the nearest is said
 ├── OriginalError           original.pt2 is damaged, or holds what is not read from a file
 ├── ParityError             the two artefacts disagree: by how much, in which output
 ├── DerivationError         a version cannot be made from another: it is quantised already,
@@ -51,6 +52,10 @@ class ModelTooLargeError(OnnxError):
 
 class GradientError(ExportError):
     """The gradient cannot be written as an ONNX graph; names the operator that is in the way."""
+
+
+class LayerNameError(ExportError):
+    """The network has no such layer, or it holds no spatial maps."""
 
 
 class OriginalError(ExportError):

@@ -16,7 +16,12 @@ from torch.export import ExportedProgram
 from eyespot.exporter.capture import capture, held_in_eval, on_cpu
 from eyespot.exporter.errors import CaptureError
 from eyespot.exporter.face import Face, describe
-from eyespot.exporter.gradient_graph import ROWS, WrittenGradients, write_gradients
+from eyespot.exporter.gradient_graph import (
+    ROWS,
+    WrittenGradients,
+    check_layers,
+    write_gradients,
+)
 from eyespot.exporter.labels import read_labels, repetition_notes
 from eyespot.exporter.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
 from eyespot.exporter.original_file import open_original, save_original
@@ -89,6 +94,7 @@ def export(
     opset_version: int = DEFAULT_OPSET,
     external_data: bool = False,
     gradient_graph: bool = False,
+    gradient_layers: Sequence[str] = (),
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
@@ -123,6 +129,9 @@ def export(
             2 GiB are kept anyway.
         gradient_graph: Write the gradient as ONNX graphs as well, for servers without PyTorch.
             Where an operator is in the way, the notes say which, and the rest is written.
+        gradient_layers: Nodes of the captured graph that Grad-CAM and its kin may then be asked
+            about without PyTorch, beside the last spatial map before pooling; each takes a file
+            of its own. They imply `gradient_graph`.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -161,6 +170,8 @@ def export(
             rule=preprocessing,
             labels=labels,
         )
+        if gradient_layers:
+            check_layers(program, gradient_layers, gradient_node=face.gradient_node)
         plan = plan_version(
             repository,
             face.config(name, max_batch_size, independent_classes=independent_classes),
@@ -184,9 +195,9 @@ def export(
             tell(f"checking parity on {len(batches)} batches")
             parity = _prove(draft, face, network, batches, rtol=rtol)
             gradients = None
-            if gradient_graph:
+            if gradient_graph or gradient_layers:
                 tell(f"writing {GRADIENT_FILES['derivative']} and comparing its gradients")
-                gradients = _write_gradients(draft, face, samples, seed=seed)
+                gradients = _write_gradients(draft, face, samples, gradient_layers, seed=seed)
                 parity = dataclasses.replace(parity, gradients=gradients.cases)
                 files += gradients.files
                 notes += (said := _gradient_notes(gradients))
@@ -286,7 +297,9 @@ def _prove(
     )
 
 
-def _write_gradients(draft: Draft, face: Face, samples: Samples, *, seed: int) -> WrittenGradients:
+def _write_gradients(
+    draft: Draft, face: Face, samples: Samples, layers: Sequence[str], *, seed: int
+) -> WrittenGradients:
     """Write the gradient graphs, and compare them with the original on many rows."""
     batches = random_batches(
         face.inputs,
@@ -297,7 +310,11 @@ def _write_gradients(draft: Draft, face: Face, samples: Samples, *, seed: int) -
     )
     (x, *_) = max(batches, key=len).inputs
     return write_gradients(
-        draft.folder, x, gradient_node=face.gradient_node, channel_axis=face.channel_axis
+        draft.folder,
+        x,
+        gradient_node=face.gradient_node,
+        channel_axis=face.channel_axis,
+        layers=tuple(dict.fromkeys(layers)),
     )
 
 
@@ -308,4 +325,7 @@ def _gradient_notes(gradients: WrittenGradients) -> tuple[str, ...]:
         return (f"only PyTorch explains this model: {graphs.reason}",)
     if graphs.layer is None:
         return ("only PyTorch gives Grad-CAM and its kin: no layer of spatial maps was found",)
-    return ()
+    return tuple(
+        f"only PyTorch explains by layer {name!r}: {reason}"
+        for name, reason in gradients.no_layers.items()
+    )

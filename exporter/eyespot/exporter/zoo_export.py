@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyespot.exporter.errors import CaptureError, LabelsError, PreprocessingFitError
+from eyespot.exporter.errors import (
+    CaptureError,
+    LabelsError,
+    LayerNameError,
+    PreprocessingFitError,
+)
 from eyespot.exporter.export import ExportResult, Progress, export
 from eyespot.exporter.labels import check_labels, read_labels
 from eyespot.exporter.onnx_file import DEFAULT_OPSET
@@ -72,6 +77,7 @@ def export_zoo_parts(
     opset_version: int = DEFAULT_OPSET,
     external_data: bool = False,
     gradient_graph: bool = False,
+    gradient_layers: Sequence[str] = (),
     max_batch_size: int | None = None,
     parity_images: Path | str | None = None,
     rtol: float = RTOL,
@@ -100,6 +106,8 @@ def export_zoo_parts(
         opset_version: Of the ONNX graph.
         external_data: Keep the weights of the graph in a file of their own.
         gradient_graph: Write the gradient as ONNX graphs as well, for servers without PyTorch.
+        gradient_layers: Further layers for Grad-CAM and its kin without PyTorch, as `export`
+            takes them; of a network that is one model.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -115,6 +123,10 @@ def export_zoo_parts(
     entry = model_entry(name)
     size = input_size_of(entry, in_channels=in_channels, input_size=input_size)
     parts = parts_of(entry, size, num_classes)
+    if gradient_layers and len(parts) > 1:
+        raise LayerNameError(
+            f"{name} is exported as {len(parts)} models: layers can be named of one alone"
+        )
     rule = choose_rule_for(entry, size, preprocessing, weights=weights)
     if isinstance(labels, Path):
         labels = read_labels(labels)
@@ -154,6 +166,7 @@ def export_zoo_parts(
             opset_version=opset_version,
             external_data=external_data,
             gradient_graph=gradient_graph,
+            gradient_layers=gradient_layers,
             max_batch_size=max_batch_size,
             parity_images=parity_images if part.takes_picture else None,
             rtol=rtol,

@@ -28,7 +28,8 @@ INDEPENDENT = "independent"
 QUANTISED = "quantised"
 OPTIMISED = "optimised"
 ORIGINAL_FILE = "original.pt2"
-# The gradient by the input, by how it passes rectifiers; and that by a layer.
+# The gradient by the input, by how it passes rectifiers; and that by the layer that Grad-CAM takes
+# where none is named.
 GRADIENT_FILES = {
     "derivative": "gradient.onnx",
     "guided": "gradient_guided.onnx",
@@ -185,16 +186,35 @@ class ParityReport:
 
 
 @dataclass(frozen=True)
+class GradientLayer:
+    """A layer whose maps and their gradients are given.
+
+    Attributes:
+        name: Of the node of the original.
+        shape: Of these maps, without the rows; -1 is a size that varies.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """The shape, with None for each size that varies."""
+        return tuple(None if size < 0 else size for size in self.shape)
+
+
+@dataclass(frozen=True)
 class GradientGraphs:
     """The gradient as ONNX graphs beside `model.onnx`, whose weights they share.
 
     Attributes:
-        layer: The node of the original whose maps and their gradients are given; None where
-            there is none.
+        layer: The node of the original whose maps and their gradients are given where no layer
+            is named; None where there is none.
         layer_shape: Of these maps, without the rows; -1 is a size that varies.
         bytes_per_element: Of a row: how much memory there and back take.
         reason: Why there are none; empty where there are.
         no_rectifiers: Why rectifiers have no rule but their own; empty where they have.
+        further_layers: Those that were asked for by their names.
     """
 
     layer: str | None = None
@@ -202,6 +222,14 @@ class GradientGraphs:
     bytes_per_element: float = 0.0
     reason: str = ""
     no_rectifiers: str = ""
+    further_layers: tuple[GradientLayer, ...] = ()
+
+    @property
+    def layers(self) -> tuple[GradientLayer, ...]:
+        """All of them; first the one that is taken where none is named."""
+        if self.layer is None:
+            return ()
+        return (GradientLayer(self.layer, self.layer_shape), *self.further_layers)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -209,8 +237,21 @@ class GradientGraphs:
         if self.reason:
             return ()
         rules = ("derivative",) if self.no_rectifiers else tuple(GRADIENT_FILES)
-        by_layer = () if self.layer is None else (LAYER_GRADIENT_FILE,)
+        by_layer = (self.file_of("derivative", layer=each.name) for each in self.layers)
         return (*(GRADIENT_FILES[rule] for rule in rules), *by_layer)
+
+    def file_of(self, rectifier: str, *, layer: str | None) -> str:
+        """The file of the gradient by the input, or of that by a layer alone.
+
+        Args:
+            rectifier: How it passes rectifiers; by a layer alone there is the derivative.
+            layer: Its name.
+        """
+        if layer is None:
+            return GRADIENT_FILES[rectifier]
+        if layer == self.layer:
+            return LAYER_GRADIENT_FILE
+        return LAYER_GRADIENT_FILE.replace(".onnx", f"_{layer}.onnx")
 
 
 @dataclass(frozen=True)
@@ -298,6 +339,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     # Where nobody asked for gradient graphs, readers that do not know them can read on.
     if manifest.gradient_graphs is None:
         del values["gradient_graphs"]
+    elif not manifest.gradient_graphs.further_layers:
+        del values["gradient_graphs"]["further_layers"]
     if manifest.parity is not None and not manifest.parity.gradients:
         del values["parity"]["gradients"]
     path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -367,7 +410,12 @@ def _parity(value: dict[str, Any]) -> ParityReport:
 def _gradient_graphs(value: dict[str, Any] | None) -> GradientGraphs | None:
     if value is None:
         return None
-    return GradientGraphs(**{**value, "layer_shape": tuple(value["layer_shape"])})
+    further = [
+        GradientLayer(each["name"], tuple(each["shape"]))
+        for each in value.get("further_layers", ())
+    ]
+    shape = tuple(value["layer_shape"])
+    return GradientGraphs(**{**value, "layer_shape": shape, "further_layers": tuple(further)})
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -35,6 +35,16 @@ GRADIENT = "$gradient"
 LAYER = "$layer"
 LAYER_GRADIENT = "$layer_gradient"
 
+
+def outputs_of_layer(layer: str = "") -> tuple[str, str]:
+    """Name the outputs of a layer: its maps and their gradient.
+
+    Args:
+        layer: Its name; empty for the one where none is named, and the only one of its file.
+    """
+    return (f"{LAYER}:{layer}", f"{LAYER_GRADIENT}:{layer}") if layer else (LAYER, LAYER_GRADIENT)
+
+
 _ONLY_TORCH = (
     "needs PyTorch on the server (pip install 'eyespot[explain]', and no --explain-backend onnx)"
 )
@@ -45,21 +55,21 @@ class GradientGraphSet:
     """The gradient graphs of one network; each is opened when it is first asked for.
 
     Attributes:
-        open_graph: By how gradients pass rectifiers, and whether it is of a layer alone.
+        open_graph: By how gradients pass rectifiers, and by the layer that it is of alone.
         input: Its name.
         output: Its name.
         output_shape: Without the rows.
-        layer: Whose maps there are.
+        layers: Whose maps there are; the first where none is named.
         bytes_per_element: Of a row: the memory that there and back take.
         no_rectifiers: Why rectifiers have no rule but their own; empty where they have.
         no_layer: Why there are no maps, where there is a reason.
     """
 
-    open_graph: Callable[[Rectifier, bool], RunGraph]
+    open_graph: Callable[[Rectifier, str | None], RunGraph]
     input: str
     output: str
     output_shape: tuple[int | None, ...]
-    layer: Layer | None
+    layers: tuple[Layer, ...]
     bytes_per_element: float
     no_rectifiers: str = ""
     no_layer: str = "the gradient graphs of this version have no layer of spatial maps"
@@ -105,8 +115,7 @@ class GraphBackend:
         self, x: NDArray[np.generic], layer: str
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The outputs (B, ...) and the maps (B, C, H, W) of a layer."""
-        self.find_layer(layer)
-        run = self._open("derivative", True)
+        run = self._open("derivative", self.find_layer(layer))
         outputs = [self._run(run, x[part], (self._graphs.output, LAYER)) for part in self._parts(x)]
         return _join([each[0] for each in outputs]), _join([each[1] for each in outputs])
 
@@ -123,10 +132,11 @@ class GraphBackend:
         if rectifier != "derivative":
             self.check_rectifiers()
         if layer is not None:
-            self.find_layer(layer)
-        run = self._open(rectifier, layer is not None and rectifier == "derivative")
+            layer = self.find_layer(layer)
+        run = self._open(rectifier, layer if rectifier == "derivative" else None)
+        outputs = self._outputs(rectifier, layer)
         found = [
-            self._differentiate(run, x[part], own, is_by_layer=layer is not None)
+            self._differentiate(run, x[part], own, outputs)
             for part in self._parts(x)
             for own in [objective.of_rows(part, rows=len(x))]
         ]
@@ -163,20 +173,22 @@ class GraphBackend:
         raise UnavailableMethodError(f"lrp {_ONLY_TORCH}")
 
     def layers(self) -> tuple[Layer, ...]:
-        """The one place whose maps and gradients were written at export, if there is one."""
-        return () if self._graphs.layer is None else (self._graphs.layer,)
+        """The places whose maps and gradients were written at export."""
+        return self._graphs.layers
 
     def find_layer(self, name: str) -> str:
         """The layer of a name; of the empty name, the last spatial map before pooling."""
-        layer = self._graphs.layer
-        if layer is None:
+        names = [layer.name for layer in self._graphs.layers]
+        if not names:
             raise LayerError(self._graphs.no_layer)
-        if name not in ("", layer.name):
+        if name and name not in names:
             raise LayerError(
-                f"without PyTorch only layer {layer.name!r} can be asked for, found {name!r}: "
-                "others need pip install 'eyespot[explain]' on the server"
+                f"without PyTorch only layer{'s' * (len(names) > 1)} "
+                f"{', '.join(map(repr, names))} can be asked for, found {name!r}: export the "
+                "model with --gradient-layer NAME for others, or pip install 'eyespot[explain]' "
+                "on the server"
             )
-        return layer.name
+        return name or names[0]
 
     def linear_head(self) -> LinearHead:
         """Refuse: the weights of the head are not read."""
@@ -184,18 +196,26 @@ class GraphBackend:
             f"cam {_ONLY_TORCH}; or ask for grad_cam, which shows the same where cam is possible"
         )
 
+    def _outputs(self, rectifier: Rectifier, layer: str | None) -> list[str]:
+        """The outputs to ask for: the gradient, and by a layer its maps too."""
+        if layer is None:
+            return [GRADIENT]
+        # Graphs of other rules have all layers, and the derivative's each one alone.
+        is_only = rectifier == "derivative" or layer == self.find_layer("")
+        maps, gradient = outputs_of_layer("" if is_only else layer)
+        return [gradient, maps]
+
     def _differentiate(
-        self, run: RunGraph, x: Array, objective: Objective, *, is_by_layer: bool
+        self, run: RunGraph, x: Array, objective: Objective, names: Sequence[str]
     ) -> Gradients:
         """Run forward and backward once for each target of a row."""
         graphs, per_row = self._graphs, objective.per_row(len(x))
         objective, cotangent, top = self._begin(x, objective)
-        values, gradient = (LAYER, LAYER_GRADIENT) if is_by_layer else ("", GRADIENT)
-        wanted = [name for name in (graphs.output, gradient, values) if name]
+        wanted = [graphs.output, *names]
         repeated = x if per_row == 1 else np.repeat(x, per_row, axis=0)  # (N, ...)
         outputs, found, *maps = self._run(run, repeated, wanted, cotangent=cotangent, top=top)
         scored = objective(outputs[::per_row])
-        at = maps[0][::per_row] if is_by_layer else np.asarray(to_float(x), np.float32)
+        at = maps[0][::per_row] if maps else np.asarray(to_float(x), np.float32)
         return Gradients(scored.classes, scored.values, found, at)
 
     def _begin(
@@ -218,7 +238,8 @@ class GraphBackend:
 
     def _forward(self, x: Array) -> NDArray[np.float32]:
         """The outputs, by the shortest of the graphs."""
-        run = self._open("derivative", self._graphs.layer is not None)
+        layers = self._graphs.layers
+        run = self._open("derivative", layers[0].name if layers else None)
         return self._run(run, x, [self._graphs.output])[0]
 
     def _run(

@@ -19,8 +19,6 @@ from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
     CONFIG_FILE,
-    GRADIENT_FILES,
-    LAYER_GRADIENT_FILE,
     MANIFEST_FILE,
     ORIGINAL_FILE,
     Manifest,
@@ -29,7 +27,6 @@ from eyespot.v1.manifest import (
     sha256_of,
 )
 
-_GRADIENT_FILES = {*GRADIENT_FILES.values(), LAYER_GRADIENT_FILE}
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
 _MOST_LABEL_BYTES = 8 << 20  # a hundred thousand classes with a sentence each
 _LONGEST_NAME = 255  # bytes, of one component of a path
@@ -233,8 +230,10 @@ def _read_and_check_manifest(version: VersionFolder, *, with_original: bool) -> 
         manifest = read_manifest(path)
     except ManifestError as error:
         raise RepositoryError(str(error)) from error
+    graphs = manifest.gradient_graphs
+    gradients = () if graphs is None else graphs.files
     for name, expected in manifest.files.items():
-        if name in _GRADIENT_FILES or (name == ORIGINAL_FILE and not with_original):
+        if name in gradients or (name == ORIGINAL_FILE and not with_original):
             continue
         _check_hash(version.folder, name, expected)
     return manifest

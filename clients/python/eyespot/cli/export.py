@@ -36,6 +36,7 @@ _OF_ONE_MODEL = (
     "input_size",
     "channels",
     "parity_images",
+    "gradient_layer",
     "preprocessing",
     *_RULE_OPTIONS,
 )
@@ -80,6 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gradient-graph",
         action="store_true",
         help="write the gradient as ONNX graphs too, so that a server without PyTorch explains",
+    )
+    parser.add_argument(
+        "--gradient-layer",
+        action="append",
+        metavar="NAME",
+        help="the same, with a further layer for grad_cam and its kin beside the last spatial map; "
+        "may be repeated (see `eyespot inspect MODEL --layers`)",
     )
     parser.add_argument(
         "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"
@@ -148,6 +156,7 @@ def run(options: argparse.Namespace) -> int:
                 in_channels=options.channels,
                 preprocessing=_rule(options),
                 parity_images=options.parity_images,
+                gradient_layers=options.gradient_layer or (),
                 progress=tell,
                 **_shared(options),
             )

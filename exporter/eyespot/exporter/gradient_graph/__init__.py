@@ -7,5 +7,13 @@ from eyespot.exporter.gradient_graph.gradient_graphs import (
     write_gradients,
 )
 from eyespot.exporter.gradient_graph.gradient_parity import compare
+from eyespot.exporter.gradient_graph.layer_places import check_layers
 
-__all__ = ["ROWS", "WrittenGradients", "compare", "open_gradients", "write_gradients"]
+__all__ = [
+    "ROWS",
+    "WrittenGradients",
+    "check_layers",
+    "compare",
+    "open_gradients",
+    "write_gradients",
+]

@@ -13,34 +13,25 @@ import onnx
 
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.arithmetic_rules import product
+from eyespot.exporter.gradient_graph.gates import find_gated, gated_slope, gelu_slope
 from eyespot.exporter.gradient_graph.graph import Graph
 from eyespot.exporter.gradient_graph.rule import Rule, Step
 
 # Gives the derivative at each element.
 Slope = Callable[[Step], str]
 
+# As ONNX has them where a node does not say.
+_SELU_ALPHA, _SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
+
 
 def is_rectifier(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether a node is a rectifier: no more than zero below zero, and growing above."""
-    if _silu_parts(graph, node) is not None:
+    if find_gated(graph, node) is not None:
         return True
     if node.op_type == "Clip":
         value = graph.value(node.input[1]) if len(node.input) > 1 else None
         return value is not None and float(value) == 0
     return node.op_type in _RECTIFIERS
-
-
-def _silu_parts(graph: Graph, node: onnx.NodeProto) -> tuple[int, int] | None:
-    """Tell where a product takes x and where sigmoid(x), which makes it a SiLU; None if not."""
-    if node.op_type != "Mul":
-        return None
-    for x, gate in ((0, 1), (1, 0)):
-        producer = graph.producer(node.input[gate])
-        if producer is None or producer.op_type != "Sigmoid":
-            continue
-        if producer.input[0] == node.input[x]:
-            return x, gate
-    return None
 
 
 def _is_above(step: Step, name: str, bound: float) -> str:
@@ -94,6 +85,36 @@ def _elu(step: Step) -> str:
     return step.emit("Add", above, step.emit("Mul", below, curved))
 
 
+def _celu(step: Step) -> str:
+    """Give one above zero; below, what is given over alpha, plus one."""
+    alpha = float(step.attributes.get("alpha", 1.0))
+    below = step.emit("Min", step.y, step.graph.number(0))
+    curved = step.emit("Mul", below, step.graph.number(1 / alpha))
+    return step.emit("Add", curved, step.graph.number(1))
+
+
+def _selu(step: Step) -> str:
+    """Give gamma above zero; below, what is given plus alpha gamma."""
+    alpha = float(step.attributes.get("alpha", _SELU_ALPHA))
+    gamma = float(step.attributes.get("gamma", _SELU_GAMMA))
+    above = _is_above(step, step.x, 0)
+    below = step.emit("Sub", step.graph.number(1), above)
+    curved = step.emit("Add", step.y, step.graph.number(alpha * gamma))
+    return step.emit(
+        "Add",
+        step.emit("Mul", above, step.graph.number(gamma)),
+        step.emit("Mul", below, curved),
+    )
+
+
+def _mish(step: Step) -> str:
+    """Give t + x s (1 - t^2), t being tanh(softplus(x)) and s sigmoid(x)."""
+    bent = step.emit("Tanh", step.emit("Softplus", step.x))
+    flat = step.emit("Sub", step.graph.number(1), step.emit("Mul", bent, bent))
+    opened = step.emit("Mul", step.x, step.emit("Sigmoid", step.x))
+    return step.emit("Add", bent, step.emit("Mul", opened, flat))
+
+
 def _hard_swish(step: Step) -> str:
     """Give zero below -3, one above 3, and x / 3 + 1 / 2 between."""
     line = step.emit("Add", step.emit("Div", step.x, step.graph.number(3)), step.graph.number(0.5))
@@ -140,11 +161,15 @@ _RECTIFIERS: Mapping[str, Slope] = {
     "LeakyRelu": _leaky,
     "PRelu": _prelu,
     "Elu": _elu,
+    "Celu": _celu,
+    "Selu": _selu,
     "HardSwish": _hard_swish,
+    "Gelu": gelu_slope,
+    "Mish": _mish,
 }
 # Nothing passes where they give zero.
 _ZERO_BELOW = ("Relu", "Clip")
-_IDENTITY_ABOVE = ("Relu", "LeakyRelu", "PRelu", "Elu")
+_IDENTITY_ABOVE = ("Relu", "LeakyRelu", "PRelu", "Elu", "Celu")
 
 
 def _element_by_element(slope: Slope) -> Rule:
@@ -174,19 +199,14 @@ def _through_rectifier(step: Step, x: str, slope: Slope) -> str:
     return step.emit("Mul", positive, kept)
 
 
-def _silu_or_product(step: Step) -> Mapping[int, str]:
-    """Take x sigmoid(x) as one rectifier: nothing passes its gate alone."""
-    parts = _silu_parts(step.graph, step.node)
-    if parts is None:
+def _gated_or_product(step: Step) -> Mapping[int, str]:
+    """Take x times its gate as one rectifier: nothing passes the gate alone."""
+    gated = find_gated(step.graph, step.node)
+    if gated is None:
         return product(step)
-    x, gate = (step.input(position) for position in parts)
-
-    def slope(step: Step) -> str:
-        """Give s + y (1 - s), s being the gate."""
-        rest = step.emit("Sub", step.graph.number(1), gate)
-        return step.emit("Add", gate, step.emit("Mul", step.y, rest))
-
-    return dict(zip(parts, (_through_rectifier(step, x, slope), ""), strict=True))
+    x, gate = step.input(gated.x), step.input(gated.gate)
+    passed = _through_rectifier(step, x, lambda step: gated_slope(step, x, gate, gated.gate_slope))
+    return {gated.x: passed, gated.gate: ""}
 
 
 def _softmax(step: Step) -> dict[int, str]:
@@ -221,7 +241,7 @@ RULES: Mapping[str, Rule] = {
     **{name: _rectifier(slope) for name, slope in (*_RECTIFIERS.items(), ("Clip", _clip))},
     **{name: _element_by_element(slope) for name, slope in _SLOPES.items()},
     "Neg": lambda step: {0: step.emit("Neg", step.gradient)},
-    "Mul": _silu_or_product,
+    "Mul": _gated_or_product,
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,
 }

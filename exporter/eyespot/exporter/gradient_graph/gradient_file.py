@@ -8,7 +8,7 @@ backward pass takes a second to write where tracing and translating it took a mi
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from eyespot.exporter.gradient_graph.graph import Graph, Size
 from eyespot.exporter.gradient_graph.rules import RULES
 from eyespot.exporter.gradient_graph.shared_weights import read_without_weights
 from eyespot.saliency.backend import Rectifier
-from eyespot.saliency.graph_backend import COTANGENT, GRADIENT, LAYER, LAYER_GRADIENT, TOP
+from eyespot.saliency.graph_backend import COTANGENT, GRADIENT, TOP, outputs_of_layer
 
 _FLOAT = onnx.TensorProto.FLOAT
 
@@ -76,7 +76,12 @@ def read_served_graph(folder: Path) -> ServedGraph:
 
 
 def write_gradient(
-    served: ServedGraph, path: Path, *, rectifier: Rectifier, layer: str | None, is_whole: bool
+    served: ServedGraph,
+    path: Path,
+    *,
+    rectifier: Rectifier,
+    layers: Mapping[str, str],
+    is_whole: bool,
 ) -> None:
     """Write one gradient graph.
 
@@ -84,16 +89,17 @@ def write_gradient(
         served: What is differentiated.
         path: Beside `model.onnx`.
         rectifier: How gradients pass rectifiers.
-        layer: The value whose maps and gradients are given too.
+        layers: The values that are given too, and their gradients, by the names of their layers;
+            the empty name is that of the one where none is named, or of the only one.
         is_whole: Whether the gradient by the input is given.
 
     Raises:
-        GradientError: An operator on the way has no rule; it is named.
+        GradientError: An operator on the way has no rule, and is named; or no way leads to a layer.
     """
     model = copy.deepcopy(served.model)
     graph = Graph(model)
     cotangent = _add_cotangent(graph, served.output)
-    wanted = [*([served.input] if is_whole else []), *([layer] if layer else [])]
+    wanted = {*layers.values(), *([served.input] if is_whole else [])}
     found = differentiate(
         graph,
         leaf=served.input,
@@ -105,9 +111,12 @@ def write_gradient(
     )
     if is_whole:
         _add_output(graph, found[served.input], GRADIENT, like=served.input)
-    if layer:
-        _add_output(graph, layer, LAYER, like=layer)
-        _add_output(graph, found[layer], LAYER_GRADIENT, like=layer)
+    for layer, place in layers.items():
+        if place not in found:
+            raise GradientError(f"no gradient reaches {place}")
+        maps, gradient = outputs_of_layer(layer)
+        _add_output(graph, place, maps, like=place)
+        _add_output(graph, found[place], gradient, like=place)
     del model.graph.value_info[:]
     model.graph.name = path.stem
     path.write_bytes(model.SerializeToString(deterministic=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.gradient_file import (
-    ServedGraph,
     read_served_graph,
-    write_candidates,
     write_gradient,
 )
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
+from eyespot.exporter.gradient_graph.layer_places import find_value, not_found
 from eyespot.exporter.parity import open_session
 from eyespot.saliency import LayerError, OriginalError, UnavailableMethodError
 from eyespot.saliency.backend import Layer, Rectifier
@@ -30,6 +29,7 @@ from eyespot.v1.manifest import (
     LAYER_GRADIENT_FILE,
     ORIGINAL_FILE,
     GradientGraphs,
+    GradientLayer,
     GradientParityCase,
 )
 
@@ -37,8 +37,6 @@ from eyespot.v1.manifest import (
 # multiplications, and what is not the gradient by the input on fewer.
 ROWS, _LEAST_ROWS, _FEW_ROWS = 32, 8, 4
 _MOST_MACS = 16 * 10**9
-# A layer is found by its values, as a share of their scale.
-_SAME = 1e-3
 
 Array = NDArray[np.generic]
 
@@ -51,15 +49,22 @@ class WrittenGradients:
         files: That were written.
         graphs: What the manifest says of them.
         cases: How well they agree with PyTorch's.
+        no_layers: Why layers that were asked for are not there, by their names.
     """
 
     files: tuple[str, ...]
     graphs: GradientGraphs
     cases: tuple[GradientParityCase, ...] = ()
+    no_layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_gradients(
-    folder: Path, x: Array, *, gradient_node: str | None, channel_axis: int | None
+    folder: Path,
+    x: Array,
+    *,
+    gradient_node: str | None,
+    channel_axis: int | None,
+    layers: Sequence[str] = (),
 ) -> WrittenGradients:
     """Write every gradient graph that there can be beside `model.onnx` and `original.pt2`.
 
@@ -68,6 +73,7 @@ def write_gradients(
         x: Rows to compare on.
         gradient_node: Of the original.
         channel_axis: Of the input.
+        layers: Further ones of the original, beside the one where none is named.
 
     Returns:
         What was written; where an operator is in the way, nothing but the reason.
@@ -78,7 +84,7 @@ def write_gradients(
         original = TorchBackend.load(
             folder / ORIGINAL_FILE, gradient_node=gradient_node, channel_axis=channel_axis
         )
-        return _Writer(folder, original, x).write()
+        return _Writer(folder, original, x, layers).write()
     except (GradientError, OriginalError) as error:
         for name in (*GRADIENT_FILES.values(), LAYER_GRADIENT_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -108,23 +114,22 @@ def open_gradients(
         OnnxError: ONNX Runtime cannot load one.
     """
 
-    def open_graph(rectifier: Rectifier, is_of_layer: bool) -> RunGraph:
-        name = LAYER_GRADIENT_FILE if is_of_layer else GRADIENT_FILES[rectifier]
-        session = open_session(folder / name, num_threads=num_threads)
+    def open_graph(rectifier: Rectifier, layer: str | None) -> RunGraph:
+        path = folder / graphs.file_of(rectifier, layer=layer)
+        session = open_session(path, num_threads=num_threads)
 
         def run(inputs: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
             return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
 
         return run
 
-    sizes = tuple(None if size < 0 else size for size in graphs.layer_shape)
     return GraphBackend(
         GradientGraphSet(
             open_graph,
             input=names[0],
             output=names[1],
             output_shape=output_shape,
-            layer=None if graphs.layer is None else Layer(graphs.layer, sizes),
+            layers=tuple(Layer(each.name, each.sizes) for each in graphs.layers),
             bytes_per_element=graphs.bytes_per_element,
             no_rectifiers=graphs.no_rectifiers,
         ),
@@ -135,10 +140,13 @@ def open_gradients(
 class _Writer:
     """Writes the graphs of one version, the plain gradient first."""
 
-    def __init__(self, folder: Path, original: TorchBackend, x: Array) -> None:
+    def __init__(
+        self, folder: Path, original: TorchBackend, x: Array, layers: Sequence[str]
+    ) -> None:
         self._folder = folder
         self._original = original
         self._x = x
+        self._layers = layers
         self._served = read_served_graph(folder)
         row_shape = x.shape[1:]
         self._graphs = GradientGraphs(
@@ -146,52 +154,83 @@ class _Writer:
         )
         self._files: list[str] = []
         self._cases: list[GradientParityCase] = []
+        self._no_layers: dict[str, str] = {}
         self._own: OwnMovement | None = None
         self._rows = _rows_to_compare(original, x[:1])
 
     def write(self) -> WrittenGradients:
-        self._write("derivative", layer=None)
+        self._write("derivative", {})
         self._prove(rows=self._rows)
-        place = self._write_layer()
-        self._write_rectifiers(place)
-        return WrittenGradients(tuple(self._files), self._graphs, tuple(self._cases))
+        self._write_rectifiers(self._write_layers())
+        return WrittenGradients(
+            tuple(self._files), self._graphs, tuple(self._cases), self._no_layers
+        )
 
-    def _write(self, rectifier: Rectifier, *, layer: str | None, is_whole: bool = True) -> None:
-        name = GRADIENT_FILES[rectifier] if is_whole else LAYER_GRADIENT_FILE
-        path = self._folder / name
-        write_gradient(self._served, path, rectifier=rectifier, layer=layer, is_whole=is_whole)
+    def _write(
+        self, rectifier: Rectifier, layers: Mapping[str, str], *, only: str | None = None
+    ) -> None:
+        """Write the gradient by the input, with that by layers beside it; or by one only."""
+        name = self._graphs.file_of(rectifier, layer=only)
+        write_gradient(
+            self._served,
+            self._folder / name,
+            rectifier=rectifier,
+            layers=layers,
+            is_whole=only is None,
+        )
         self._files.append(name)
 
-    def _write_layer(self) -> str | None:
-        """Write the gradient by the layer that Grad-CAM takes where none is named."""
+    def _write_layers(self) -> Mapping[str, str]:
+        """Write the gradients by layers, first by the one that is taken where none is named.
+
+        Returns:
+            Their values, by the names that they have in graphs of several.
+        """
         try:
-            name = self._original.find_layer("")
-        except LayerError:
-            return None
-        layer = next(each for each in self._original.layers() if each.name == name)
-        place = _find_value(self._served, self._folder, self._original, layer, self._x[:1])
-        if place is None:
-            return None
+            default = self._original.find_layer("")
+            places = {"": self._write_layer(default)}
+        except (LayerError, GradientError):
+            return {}
+        for name in self._layers:
+            if name in ("", default):
+                continue
+            try:
+                places[name] = self._write_layer(name)
+            except GradientError as error:
+                self._no_layers[name] = str(error)
+        return places
+
+    def _write_layer(self, name: str) -> str:
+        """Write the gradient by one layer, and name its value.
+
+        Raises:
+            GradientError: The graph has no such value, or its gradient is another.
+        """
+        layers = self._original.layers()
+        index = [layer.name for layer in layers].index(name)
         before = self._graphs
-        self._graphs = dataclasses.replace(
-            before, layer=name, layer_shape=tuple(-1 if n is None else n for n in layer.shape)
-        )
+        self._graphs = _with_layer(before, layers[index])
+        file = self._graphs.file_of("derivative", layer=name)
         try:
-            self._write("derivative", layer=place, is_whole=False)
+            path = self._folder / file
+            place = find_value(self._served, path, self._original, layers[index], self._x[:1])
+            if place is None:
+                raise GradientError(not_found(layers[index + 1 :]))
+            self._write("derivative", {"": place}, only=name)
             self._prove(layer=name)
         except GradientError:
             self._graphs = before
-            self._take_back(LAYER_GRADIENT_FILE)
-            return None
+            self._take_back(file)
+            raise
         return place
 
-    def _write_rectifiers(self, layer: str | None) -> None:
+    def _write_rectifiers(self, layers: Mapping[str, str]) -> None:
         """Write the gradients by other rules of the rectifiers."""
         reason = self._no_rectifiers()
         rules: tuple[Rectifier, ...] = ("guided", "deconvnet")
         try:
             for rule in () if reason else rules:
-                self._write(rule, layer=layer)
+                self._write(rule, layers)
                 self._prove(rectifier=rule)
         except GradientError as error:
             reason = str(error)
@@ -247,26 +286,10 @@ def _rows_to_compare(original: TorchBackend, row: Array) -> int:
     return max(_LEAST_ROWS, min(ROWS, _MOST_MACS // max(1, macs)))
 
 
-def _find_value(
-    served: ServedGraph, folder: Path, original: TorchBackend, layer: Layer, x: Array
-) -> str | None:
-    """Find the value of the served graph that a layer of the original is.
-
-    The translation has names of its own, so it is known by its numbers; the last that has them
-    is taken, as what follows it may be the same once more.
-    """
-    names = served.maps(layer.shape)
-    if not names:
-        return None
-    _, expected = original.activations(x, layer.name)
-    path = folder / LAYER_GRADIENT_FILE
-    write_candidates(served, path, names)
-    session = open_session(path)
-    found = session.run(names, {served.input: np.ascontiguousarray(x, np.float32)})
-    scale = float(np.abs(expected).max())
-    alike = [
-        name
-        for name, value in zip(names, found, strict=True)
-        if value.shape == expected.shape and np.abs(value - expected).max() <= _SAME * scale
-    ]
-    return alike[-1] if alike else None
+def _with_layer(graphs: GradientGraphs, layer: Layer) -> GradientGraphs:
+    """Tell of one more layer; the first is the one that is taken where none is named."""
+    shape = tuple(-1 if size is None else size for size in layer.shape)
+    if graphs.layer is None:
+        return dataclasses.replace(graphs, layer=layer.name, layer_shape=shape)
+    further = (*graphs.further_layers, GradientLayer(layer.name, shape))
+    return dataclasses.replace(graphs, further_layers=further)

@@ -8,12 +8,7 @@ from eyespot.saliency import Backend, GradientGraphSet, GraphBackend, Layer
 from eyespot.saliency.backend import Rectifier
 from eyespot.saliency.graph_backend import RunGraph
 from eyespot.server.errors import NotExplainableError
-from eyespot.v1.manifest import (
-    GRADIENT_FILES,
-    LAYER_GRADIENT_FILE,
-    GradientGraphs,
-    Manifest,
-)
+from eyespot.v1.manifest import GRADIENT_FILES, LAYER_GRADIENT_FILE, Manifest
 
 
 def load_gradient_graphs(
@@ -45,9 +40,8 @@ def load_gradient_graphs(
     if GRADIENT_FILES["derivative"] in damaged:
         raise NotExplainableError(f"{name}: {damaged[GRADIENT_FILES['derivative']]}")
 
-    def open_one(rectifier: Rectifier, is_of_layer: bool) -> RunGraph:
-        name = LAYER_GRADIENT_FILE if is_of_layer else GRADIENT_FILES[rectifier]
-        return open_graph(folder / name)
+    def open_one(rectifier: Rectifier, layer: str | None) -> RunGraph:
+        return open_graph(folder / graphs.file_of(rectifier, layer=layer))
 
     output = manifest.outputs[0]
     found = GradientGraphSet(
@@ -55,7 +49,7 @@ def load_gradient_graphs(
         input=manifest.inputs[0].name,
         output=output.name,
         output_shape=tuple(n if isinstance(n, int) else None for n in output.shape[1:]),
-        layer=_layer(graphs),
+        layers=tuple(Layer(each.name, each.sizes) for each in graphs.layers),
         bytes_per_element=graphs.bytes_per_element,
         no_rectifiers=graphs.no_rectifiers,
     )
@@ -65,16 +59,10 @@ def load_gradient_graphs(
 
 
 def _without(graphs: GradientGraphSet, damaged: Mapping[str, str]) -> GradientGraphSet:
-    """Leave out what is damaged, and let it say so."""
+    """Leave out what is damaged, and let it say so; a further layer does when it is opened."""
     for rule in ("guided", "deconvnet"):
         if GRADIENT_FILES[rule] in damaged:
             graphs = replace(graphs, no_rectifiers=damaged[GRADIENT_FILES[rule]])
     if LAYER_GRADIENT_FILE in damaged:
-        graphs = replace(graphs, layer=None, no_layer=damaged[LAYER_GRADIENT_FILE])
+        graphs = replace(graphs, layers=(), no_layer=damaged[LAYER_GRADIENT_FILE])
     return graphs
-
-
-def _layer(graphs: GradientGraphs) -> Layer | None:
-    if graphs.layer is None:
-        return None
-    return Layer(graphs.layer, tuple(None if size < 0 else size for size in graphs.layer_shape))

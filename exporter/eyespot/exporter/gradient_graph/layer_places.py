@@ -1,0 +1,84 @@
+"""Layers to differentiate by: whether a network has them, and where they are in `model.onnx`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from eyespot.exporter.errors import LayerNameError
+from eyespot.exporter.gradient_graph.gradient_file import ServedGraph, write_candidates
+from eyespot.exporter.parity import open_session
+from eyespot.saliency.backend import Layer
+from eyespot.saliency.errors import SaliencyError
+from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.saliency.torch_backend.layers import find_layer
+from eyespot.saliency.torch_backend.program import find_node, user_output
+
+# A layer is found by its values, as a share of their scale.
+_SAME = 1e-3
+
+
+def check_layers(
+    program: ExportedProgram, names: Sequence[str], *, gradient_node: str | None
+) -> None:
+    """Check that each name is that of a node that holds spatial maps.
+
+    Raises:
+        LayerNameError: One is not; the nearest name is said, and the last that there are.
+    """
+    if gradient_node is None:
+        raise LayerNameError(
+            f"nothing is explained by layer {names[0]!r}: gradients have no one place to begin at"
+        )
+    try:
+        start, output = find_node(program.graph, gradient_node), user_output(program)
+        for name in names:
+            find_layer(start, output, name)
+    except SaliencyError as error:
+        raise LayerNameError(str(error)) from error
+
+
+def find_value(
+    served: ServedGraph, path: Path, original: TorchBackend, layer: Layer, x: NDArray[np.generic]
+) -> str | None:
+    """Find the value of the served graph that a layer of the original is.
+
+    The translation has names of its own, so it is known by its numbers; the last that has them
+    is taken, as what follows it may be the same once more.
+
+    Args:
+        served: Is looked through.
+        path: Where a graph is written to look at its values.
+        original: Has the layer.
+        layer: Is looked for.
+        x: (B, ...), what the values are of.
+
+    Returns:
+        The name of the value; None where there is none.
+    """
+    names = served.maps(layer.shape)
+    if not names:
+        return None
+    _, expected = original.activations(x, layer.name)
+    write_candidates(served, path, names)
+    session = open_session(path)
+    found = session.run(names, {served.input: np.ascontiguousarray(x, np.float32)})
+    scale = float(np.abs(expected).max())
+    alike = [
+        name
+        for name, value in zip(names, found, strict=True)
+        if value.shape == expected.shape and np.abs(value - expected).max() <= _SAME * scale
+    ]
+    return alike[-1] if alike else None
+
+
+def not_found(behind: Sequence[Layer]) -> str:
+    """Say that a layer has no maps of its own, and which to ask for: batch norms are folded."""
+    reason = "model.onnx has no such maps"
+    if not behind:
+        return reason
+    return f"{reason}; ask for {behind[0].name!r} behind it, into which it may be folded"
