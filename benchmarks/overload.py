@@ -212,7 +212,7 @@ def _server_on(cores: int, arguments: Sequence[str | Path]) -> Iterator[ServerPr
     """The server on so many cores, and this process on those that are left (Linux)."""
     all_cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, all_cores[:cores])  # the server inherits it
-    with running("benchmarks.quiet_server", arguments) as server:
+    with running("eyespot.cli", arguments) as server:
         os.sched_setaffinity(0, all_cores[cores:] or all_cores)
         yield server
 

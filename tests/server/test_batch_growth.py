@@ -51,6 +51,14 @@ def test_a_first_run_of_a_size_does_not_count():
     assert growth.most_rows(None) == 3
 
 
+def test_the_first_runs_of_a_size_side_by_side_do_not_count():
+    growth = BatchGrowth(3, instances=2)
+    run(growth, all_rows_at_once, 5)
+    for seconds in (9.0, 9.0, *[all_rows_at_once(3)] * 3):
+        growth.note(None, 3, seconds)
+    assert growth.most_rows(None) == 3
+
+
 def test_a_run_that_was_interrupted_does_not_count():
     growth = BatchGrowth(3)
     run(growth, all_rows_at_once, 5)

@@ -1,8 +1,12 @@
 """Log lines, as text and as JSON."""
 
+import io
 import json
 import logging
 import sys
+
+import pytest
+from grpc._cython import cygrpc
 
 from eyespot.server.logs import JsonFormatter, Log, LogSettings, TextFormatter
 
@@ -40,17 +44,36 @@ def test_json_is_one_object_with_the_trace_inside():
     }
 
 
-def test_libraries_are_not_heard_at_debug():
+@pytest.fixture
+def levels():
+    """Puts the process's log back to what it was."""
     root, ours = logging.getLogger(), logging.getLogger("eyespot")
-    before = (root.level, root.handlers[:], ours.level)
+    grpc = logging.getLogger("grpc._cython.cygrpc")
+    before = (root.level, root.handlers[:], ours.level, grpc.filters[:])
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+    ours.setLevel(before[2])
+    grpc.filters[:] = before[3]
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"), [(cygrpc.ExecuteBatchError("sending"), 0), (KeyError("x"), 1)]
+)
+def test_answers_whose_callers_have_gone_are_no_errors(levels, monkeypatch, error, lines):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    Log(LogSettings.from_level("info", "text")).open()
     try:
-        Log(LogSettings.from_level("debug", "text")).open()
-        assert logging.getLogger("eyespot.server.access").isEnabledFor(logging.DEBUG)
-        assert not logging.getLogger("grpc._cython.cygrpc").isEnabledFor(logging.DEBUG)
-        Log(LogSettings.from_level("error", "text")).open()
-        assert not logging.getLogger("eyespot.server.app").isEnabledFor(logging.WARNING)
-        assert not logging.getLogger("asyncio").isEnabledFor(logging.WARNING)
-    finally:
-        root.setLevel(before[0])
-        root.handlers[:] = before[1]
-        ours.setLevel(before[2])
+        raise error
+    except type(error):
+        logging.getLogger("grpc._cython.cygrpc").exception("raised in core by servicer method")
+    assert sys.stderr.getvalue().count("ERROR raised in core") == lines
+
+
+def test_libraries_are_not_heard_at_debug(levels):
+    Log(LogSettings.from_level("debug", "text")).open()
+    assert logging.getLogger("eyespot.server.access").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("grpc._cython.cygrpc").isEnabledFor(logging.DEBUG)
+    Log(LogSettings.from_level("error", "text")).open()
+    assert not logging.getLogger("eyespot.server.app").isEnabledFor(logging.WARNING)
+    assert not logging.getLogger("asyncio").isEnabledFor(logging.WARNING)

@@ -146,7 +146,7 @@ def test_there_is_one_label_for_each_class_of_any_task(repository, shape, is_rig
 @pytest.mark.parametrize(
     ("options", "loop_seconds", "sizes"),
     [
-        ("", 0, {1: 15, 3: 3}),  # one row, then up to three, which wins nothing
+        ("", 0, {1: 12, 3: 4}),  # one row, then up to three, which wins nothing
         ("preferred_batch_size: 8", 0, {8: 3}),
         ("max_queue_delay_microseconds: 1", 0, {8: 3}),
         ("", 60, {1: 16, 8: 1}),  # the 17th looks for company

@@ -7,6 +7,7 @@ one who has sent many. So batches grow step by step (row_times.py), while the ne
 What has been found out is tried anew now and then, as a machine may have become another.
 """
 
+from collections import Counter
 from collections.abc import Hashable
 
 from eyespot.server.remembered import Remembered
@@ -22,11 +23,12 @@ class BatchGrowth:
 
     Args:
         max_batch_size: most rows of a batch, whatever pays.
+        instances: batches that run side by side.
     """
 
-    def __init__(self, max_batch_size: int) -> None:
+    def __init__(self, max_batch_size: int, *, instances: int = 1) -> None:
         self._max_batch_size = max_batch_size
-        self._steps: Remembered[_Steps] = Remembered(_Steps)
+        self._steps: Remembered[_Steps] = Remembered(lambda: _Steps(instances))
 
     def most_rows(self, key: Hashable) -> int:
         """How many rows the next batch should have; at first it is 1."""
@@ -41,17 +43,19 @@ class BatchGrowth:
 class _Steps:
     """What is known of the batches of one key, and the step that the next one may have."""
 
-    def __init__(self) -> None:
+    def __init__(self, instances: int) -> None:
         self.next = 0
+        self._instances = instances
         self._times = RowTimes()
-        self._sizes: set[int] = set()  # that have run
+        self._runs: Counter[int] = Counter()  # by rows
         self._since_trial = 0
 
     def note(self, rows: int, seconds: float) -> None:
         self._since_trial += 1
-        if rows not in self._sizes:
-            # The first run of a size allocates, and on a GPU chooses and loads what computes it.
-            self._sizes.add(rows)
+        self._runs[rows] += 1
+        if self._runs[rows] <= self._instances:
+            # The first run of a size allocates, and on a GPU chooses and loads what computes it;
+            # those that run beside it wait for that too.
             return
         self._times.note(rows, seconds)
         self.next, is_best = self._find()

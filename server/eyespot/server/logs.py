@@ -17,6 +17,7 @@ from typing import Self
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))} | {
     code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
 }
+_GRPC_LOGGER = "grpc._cython.cygrpc"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -101,6 +102,7 @@ class Log:
     def open(self) -> None:
         """Sends everything that is wanted to standard error, and nothing elsewhere."""
         logging.basicConfig(handlers=[self._handler], force=True)
+        logging.getLogger(_GRPC_LOGGER).addFilter(_is_waited_for)
         self.change(self._settings)
 
     def change(self, settings: LogSettings) -> None:
@@ -121,6 +123,15 @@ def leave_lines_that_cannot_be_written() -> None:
     except OSError:
         # Python would try again at the end, and make the exit code 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _is_waited_for(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC tells of more than an answer whose caller has gone meanwhile.
+
+    That is no fault, and under overload it comes hundreds of times a second, with its trace.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -27,6 +27,7 @@ from eyespot.server.errors import (
     UnavailableError,
 )
 from eyespot.server.gathering import Gathering
+from eyespot.server.held_rows import HeldRows, filler
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.model_config import DynamicBatching
 from eyespot.server.statistics import BatchTimes, Statistics
@@ -106,7 +107,9 @@ class Model:
         batching = loaded.config.dynamic_batching or DynamicBatching()
         joins = loaded.config.dynamic_batching is not None
         self._waiting_bytes = waiting_bytes or WaitingBytes(settings.max_waiting_bytes)
-        self._growth = self._batch_growth(batching) if joins else None
+        self._growth = self._batch_growth(batching, instances) if joins else None
+        is_held = joins and loaded.session.plans_by_size
+        self._held_rows = HeldRows(loaded.config.max_batch_size) if is_held else None
         self._batcher: Batcher[InferCall, dict[str, Array]] = Batcher(
             self._execute,
             execute_now=self._execute_now if self._runs_on_event_loop else None,
@@ -230,12 +233,12 @@ class Model:
         if self._explainer is not None:
             self._explainer.close()
 
-    def _batch_growth(self, batching: DynamicBatching) -> BatchGrowth | None:
+    def _batch_growth(self, batching: DynamicBatching, instances: int) -> BatchGrowth | None:
         """None where batches delay nobody, or where config.pbtxt says how requests join."""
         is_told = batching.preferred_batch_size or batching.max_queue_delay_microseconds
         if self._runs_on_event_loop or is_told:
             return None
-        return BatchGrowth(self.config.max_batch_size)
+        return BatchGrowth(self.config.max_batch_size, instances=instances)
 
     async def _execute(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
         rebuilds = self._guard.rebuilds
@@ -243,7 +246,7 @@ class Model:
             if self._runs_on_event_loop:
                 return self._execute_now(batch)
             self._guard.check()  # what waited while the circuit opened
-            return self._note(batch, await self._workers.run(self._run, batch))
+            return self._note(batch, await self._workers.run(self._run, batch, self._unused(batch)))
         except Exception as error:
             told = await self._guard.judge(error, rebuilds=rebuilds)
             if told is error:
@@ -252,7 +255,14 @@ class Model:
 
     def _execute_now(self, batch: Sequence[InferCall]) -> Sequence[dict[str, Array]]:
         self._guard.check()
-        return self._note(batch, self._run(batch))
+        return self._note(batch, self._run(batch, self._unused(batch)))
+
+    def _unused(self, batch: Sequence[InferCall]) -> int:
+        """How many rows a batch is to be filled up with."""
+        if self._held_rows is None:
+            return 0
+        rows = sum(call.rows for call in batch)
+        return self._held_rows.rows_for(batch[0].key, rows) - rows
 
     async def _judge(self, error: Exception) -> Exception:
         """What callers are told of an error of a batch that has just run on the event loop."""
@@ -265,18 +275,20 @@ class Model:
         self.statistics.record_batch(ran.times, rows=rows, requests=len(batch))
         return ran.results
 
-    def _run(self, batch: Sequence[InferCall]) -> "_Ran":
+    def _run(self, batch: Sequence[InferCall], unused: int) -> "_Ran":
         start = time.perf_counter_ns()
-        inputs = concatenate([call.inputs for call in batch]) if len(batch) > 1 else batch[0].inputs
+        requests = [call.inputs for call in batch]
+        rows = [call.rows for call in batch]
+        if unused:
+            requests.append(filler(requests[-1], unused))
+            rows.append(unused)
+        inputs = concatenate(requests)
         # To ask for the processor time of a thread costs as much as small models take.
         busy_seconds = None if self._growth is None else self._session.busy_seconds
         begin, busy = time.perf_counter_ns(), busy_seconds() if busy_seconds else 0.0
         outputs = self._session.run(inputs)
         end, busy = time.perf_counter_ns(), busy_seconds() - busy if busy_seconds else 0.0
-        if self.config.max_batch_size:
-            results = split(outputs, [call.rows for call in batch])
-        else:
-            results = [outputs]
+        results = split(outputs, rows)[: len(batch)] if self.config.max_batch_size else [outputs]
         times = BatchTimes(begin - start, end - begin, time.perf_counter_ns() - end)
         return _Ran(results, times, busy)
 

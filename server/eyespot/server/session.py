@@ -98,15 +98,22 @@ class Session:
         session: The runtime's.
         open_anew: Makes another one like it.
         runs_in_its_thread: Whether a run is the work of the thread that asks for it.
+        plans_by_size: Whether a run that has other sizes than the one before is dear.
     """
 
     def __init__(
-        self, session: Any, open_anew: Callable[[], Any], *, runs_in_its_thread: bool
+        self,
+        session: Any,
+        open_anew: Callable[[], Any],
+        *,
+        runs_in_its_thread: bool,
+        plans_by_size: bool = False,
     ) -> None:
         self._session = session
         self._open_anew = open_anew
         # Processor time, where it is all of the work: others that use the machine do not blur it.
         self.busy_seconds = time.thread_time if runs_in_its_thread else time.perf_counter
+        self.plans_by_size = plans_by_size
         self._run = session.run
         self.inputs = tuple(_graph_tensor(node) for node in session.get_inputs())
         self.outputs = tuple(_graph_tensor(node) for node in session.get_outputs())
@@ -148,7 +155,10 @@ class Session:
             settings = replace(settings, enable_mem_pattern=False)
             runtime_session = _open(path, settings, cached=cached)
         session = cls(
-            runtime_session, functools.partial(_open, path, settings), runs_in_its_thread=in_thread
+            runtime_session,
+            functools.partial(_open, path, settings),
+            runs_in_its_thread=in_thread,
+            plans_by_size=settings.device == "cuda",
         )
         if varies:
             session._arena = _arena(settings)
