@@ -48,7 +48,7 @@ def hear(event, arguments):
         if not str(arguments[1][0]).startswith(("127.", "::1")):
             called.append(f"{event} {arguments[1]}")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
-        if arguments[0] not in ("127.0.0.1", "localhost", None):
+        if arguments[0] not in ("127.0.0.1", b"127.0.0.1", "localhost", None):
             called.append(f"{event} {arguments[0]}")
     elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"):
         called.append(f"{event} {arguments[0]}")

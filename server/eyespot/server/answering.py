@@ -4,8 +4,8 @@ import asyncio
 import functools
 import logging
 import math
+import os
 import time
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -110,7 +110,7 @@ def request_error(error: Exception, method: str) -> RequestError:
     """
     if isinstance(error, RequestError):
         return error
-    identity = uuid.uuid4().hex[:12]
+    identity = os.urandom(6).hex()
     _logger.error("internal error %s in %s", identity, method, exc_info=error)
     return InternalError(f"internal error {identity}")
 

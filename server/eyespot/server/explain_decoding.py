@@ -4,7 +4,6 @@ An ExplainRequest has fields for all of it. A ModelInferRequest may ask for the 
 `saliency`, whose parameters say the same in short.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +239,8 @@ def _index_of_label(label: str, model: Model) -> int:
             f"{count} classes of model '{model.name}' bear the label '{label}'; "
             "give the target by its index"
         )
+    import difflib  # not for every start
+
     nearest = difflib.get_close_matches(label[:_LONGEST_COMPARED], model.labels, n=1)
     if nearest:
         hint = f"the nearest is '{nearest[0]}'"

@@ -6,8 +6,8 @@ and what else a server is made of are imported meanwhile: nothing here imports t
 
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
@@ -25,8 +25,7 @@ from eyespot.server.session import check_device
 from eyespot.server.version_loading import load_version
 
 
-@dataclass(frozen=True)
-class FirstLoads:
+class FirstLoads(NamedTuple):
     """What the repository wants served at the start.
 
     Attributes:

@@ -8,7 +8,7 @@ files and the request tried once more. Faults that come again open the circuit (
 
 import asyncio
 import logging
-import uuid
+import os
 from collections.abc import Callable
 
 from eyespot.server.batcher import Clock
@@ -121,7 +121,7 @@ class Guard:
             self._healing.cancel()
 
     def _note(self, kind: str, error: Exception) -> None:
-        identity = uuid.uuid4().hex[:12]
+        identity = os.urandom(6).hex()
         _logger.error("fault %s: %s has failed", identity, self._what, exc_info=error)
         self._count_fault(kind)
         self._breaker.count_fault(f"fault {identity}")
@@ -161,7 +161,7 @@ class Guard:
         return ""
 
     def _log(self, error: Exception) -> str:
-        identity = uuid.uuid4().hex[:12]
+        identity = os.urandom(6).hex()
         _logger.error("fault %s: %s is not well", identity, self._what, exc_info=error)
         return f"fault {identity}"
 

@@ -56,10 +56,10 @@ def check_address(host: str, port: int) -> None:
     """
     where = f"cannot listen on {host} port {port}"
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = _addresses(host, port)
     except OSError as error:
         raise StartError(f"{where}: {host!r} is no known address ({error.strerror})") from error
-    reasons = [_reason_against(family, address) for family, _, _, _, address in found]
+    reasons = [_reason_against(family, address) for family, address in found]
     if all(reasons):  # gRPC is content with one, as with ::1 where there is no IPv6
         raise StartError(f"{where}: {reasons[0]}")
 
@@ -74,9 +74,7 @@ def reserve_port(host: str) -> socket.socket:
         StartError: nothing that the host's name stands for can be bound.
     """
     check_address(host, 0)
-    for family, _, _, _, address in socket.getaddrinfo(
-        host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
+    for family, address in _addresses(host, 0):
         holder = socket.socket(family, socket.SOCK_STREAM)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
@@ -84,6 +82,14 @@ def reserve_port(host: str) -> socket.socket:
             return holder
         holder.close()
     raise StartError(f"cannot listen on {host} port 0: there is no free port")
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """The addresses that a name stands for, each after its family."""
+    # Text would be made bytes by IDNA, whose tables not every start has to load.
+    name = host.encode() if host.isascii() else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _reason_against(family: int, address: tuple[object, ...]) -> str:

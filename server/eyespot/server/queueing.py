@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from eyespot.server.errors import DeadlineExceededError
 from eyespot.server.fairness import Turns
@@ -25,8 +25,7 @@ OutcomeT = TypeVar("OutcomeT")
 Rank = tuple[int, bool]
 
 
-@dataclass(frozen=True)
-class QueuePolicy:
+class QueuePolicy(NamedTuple):
     """How requests of one priority wait; Triton's ModelQueuePolicy.
 
     Attributes:

@@ -5,7 +5,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -208,7 +207,7 @@ class InferenceServicer:
         raw = encode(array, datatype)
         if output.part is not None:
             self._shared_memory.write(output.part, raw)
-            write_part(told.parameters, replace(output.part, byte_size=len(raw)))
+            write_part(told.parameters, output.part._replace(byte_size=len(raw)))
             raw = b""  # clients count the outputs by this list
         response.raw_output_contents.append(raw)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,7 @@ _SILENT = 4  # what goes wrong is raised
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class GraphTensor:
+class GraphTensor(NamedTuple):
     """An input or output as the graph declares it; -1 is a dynamic dimension."""
 
     name: str

@@ -5,8 +5,7 @@ registered it. Both kinds share their names, as a request says no more than the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from eyespot.server.cuda_memory import CudaDriver
 from eyespot.server.errors import (
@@ -23,8 +22,7 @@ _LONGEST_NAME = 255
 _SWITCHED_OFF = "shared memory is switched off; start the server with --shared-memory"
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A registered region: `byte_size` bytes from `offset` on of the object `key`."""
 
     name: str
@@ -33,19 +31,20 @@ class Region:
     byte_size: int
 
 
-@dataclass(frozen=True)
-class CudaRegion:
+class CudaRegion(NamedTuple):
     """A registered region on a CUDA device: `byte_size` bytes of one allocation."""
 
     name: str
     device_id: int
     byte_size: int
 
-    offset = 0
+    @property
+    def offset(self) -> int:
+        """Where it begins in the allocation."""
+        return 0
 
 
-@dataclass(frozen=True, slots=True)
-class RegionPart:
+class RegionPart(NamedTuple):
     """The part of a region that holds one tensor; `offset` counts within the region."""
 
     region: str

@@ -5,9 +5,8 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NamedTuple, NoReturn, Self
 
 from eyespot.server import supervisor
 from eyespot.server.config import ServerConfig
@@ -17,8 +16,7 @@ from eyespot.server.listening import reserve_port
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
-@dataclass(frozen=True)
-class Parent:
+class Parent(NamedTuple):
     """The supervisor of this process.
 
     Attributes:

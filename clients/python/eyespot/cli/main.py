@@ -11,14 +11,12 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from eyespot.cli.errors import FAILURE, INTERRUPTED, USAGE, CommandError, tell_error
 
 
-@dataclass(frozen=True)
-class Subcommand:
+class Subcommand(NamedTuple):
     """One subcommand.
 
     Attributes:
