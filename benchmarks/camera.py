@@ -2,21 +2,26 @@
 
 In each round, one after another on the same machine, CPU time per image: (a) decoding by the
 model's rule in process, (b) ONNX Runtime in process at its most frugal setting, (c) `eyespot
-serve` asked with pixels, (d) the same server asked with the JPEG. Only ratios are printed.
+serve` asked with pixels, (d) the same server asked with the JPEG, (e) the least program that does
+both, a thread for each core that decodes and runs one row after another. On busy cores the same
+work takes more of them than on idle ones: (d) and (e) have them as busy. Only ratios are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnxruntime
 from PIL import Image
 
 from benchmarks.in_process import InProcess
@@ -40,11 +45,13 @@ class Round:
     inference: float
     served_pixels: float
     served_file: float
+    together: float
 
 
 RATIOS = {
     "(d) / ((a) + (b)), at most 1.10": lambda r: r.served_file / (r.decoding + r.inference),
     "(d) / ((a) + (c)), at most 1.10": lambda r: r.served_file / (r.decoding + r.served_pixels),
+    "(d) / (e), at most 1.10": lambda r: r.served_file / r.together,
     "(a) / (b), for scale": lambda r: r.decoding / r.inference,
 }
 
@@ -73,6 +80,7 @@ def measure(repository: Path, file: bytes, *, rounds: int, calls: int, folder: P
     by_file = _write_request(folder / "file", f"{_MODEL}_image", "image", encoded)
     with ExitStack() as stack:
         options: list[str | Path] = ["serve", repository, "--port", "0", "--explain", "off"]
+        options += ["--log-level", "warning"]
         server = stack.enter_context(running("eyespot.cli", options))
 
         def served(request: Path, calls: int) -> float:
@@ -86,6 +94,7 @@ def measure(repository: Path, file: bytes, *, rounds: int, calls: int, folder: P
                 in_process.measure().cpu_seconds,
                 served(by_pixels, calls),
                 served(by_file, calls),
+                _together(version / "model.onnx", file, rule, calls),
             )
             for _ in range(rounds)
         ]
@@ -95,6 +104,22 @@ def _decoding(file: bytes, rule: PreprocessingRule, calls: int) -> float:
     began = time.process_time()
     for _ in range(calls):
         decode_picture(file, rule)
+    return (time.process_time() - began) / calls
+
+
+def _together(model: Path, file: bytes, rule: PreprocessingRule, calls: int) -> float:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+
+    def answer(_: int) -> None:
+        session.run(None, {given.name: decode_picture(file, rule)[np.newaxis]})
+
+    answer(0)
+    began = time.process_time()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(answer, range(calls)))
     return (time.process_time() - began) / calls
 
 
