@@ -36,6 +36,8 @@ GRADIENT_FILES = {
     "deconvnet": "gradient_deconvnet.onnx",
 }
 LAYER_GRADIENT_FILE = "gradient_layer.onnx"
+# What a derived version's gradients read their weights from: `model.onnx` has others there.
+ORIGINAL_GRAPH_FILE = "original.onnx"
 MANIFEST_FILE = "manifest.json"
 # Read and hashed in few steps: after each a thread waits for those that run Python.
 _BLOCK_BYTES = 16 << 20

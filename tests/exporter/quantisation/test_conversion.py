@@ -1,11 +1,17 @@
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 
 from eyespot.exporter import DerivationError, check_repository
+from eyespot.exporter.gradient_graph import open_gradients
 from eyespot.exporter.quantisation import convert, optimise
 from eyespot.exporter.quantisation.graph import prepare
+from eyespot.saliency import TOP_CLASS, Objective, Targets
+from eyespot.v1.external_data import check_external_data
+from eyespot.v1.manifest import read_manifest, sha256_of
 
 
 def test_half_precision(repository, rows, answers):
@@ -25,6 +31,39 @@ def test_half_precision(repository, rows, answers):
     assert result.ok, result.reasons
     with pytest.raises(DerivationError, match="already"):
         convert(repository, "small_fp16", to="float16")
+
+
+def test_gradient_graphs_keep_the_original_and_take_nothing_from_the_derived(
+    gradient_export, tmp_path
+):
+    """They read their weights out of `model.onnx`, which is another one in what is derived."""
+    repository = tmp_path / "repository"
+    shutil.copytree(gradient_export.path.parent.parent, repository)
+    name, version = gradient_export.manifest.model_name, gradient_export.path
+    assert "model.onnx" in check_external_data(version / "gradient.onnx")
+    x = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
+    objective = Objective(Targets(np.full(2, TOP_CLASS)))
+
+    def gradients(folder):
+        manifest = read_manifest(folder / "manifest.json")
+        backend = open_gradients(
+            folder,
+            manifest.gradient_graphs,
+            names=(manifest.inputs[0].name, manifest.outputs[0].name),
+            output_shape=manifest.outputs[0].shape[1:],
+            channel_axis=manifest.channel_axis,
+        )
+        return backend.gradients(x, objective).gradients
+
+    half = convert(repository, name, to="float16")
+    twice = optimise(repository, half.model_name)
+    for derived in (half, twice):
+        weights = onnx.load(derived.path / "model.onnx").graph.initializer
+        assert TensorProto.FLOAT16 in {weight.data_type for weight in weights}
+        assert sha256_of(derived.path / "original.onnx") == sha256_of(version / "model.onnx")
+        assert np.array_equal(gradients(derived.path), gradients(version))
+        [result] = [r for r in check_repository(repository) if r.model_name == derived.model_name]
+        assert result.ok, result.reasons
 
 
 def test_optimised_ahead_answers_the_same(repository, rows, answers):

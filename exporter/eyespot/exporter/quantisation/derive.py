@@ -40,6 +40,7 @@ from eyespot.v1.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
     ORIGINAL_FILE,
+    ORIGINAL_GRAPH_FILE,
     Derivation,
     Manifest,
     ParityReport,
@@ -170,21 +171,37 @@ def write_derived(
 
 
 def _take_over(source: Source, folder: Path) -> list[str]:
-    """Give a version what its source has beside the graph and its weights; name the files."""
+    """Give a version what its source has beside the graph and its weights; name the files.
+
+    Graphs that read their weights out of the source's graph get it by another name.
+    """
     graphs = [file for file in source.manifest.files if file.endswith(".onnx")]
     weights = {file: check_external_data(source.folder / file) for file in graphs}
-    of_the_graph = {MODEL_FILE, *weights[MODEL_FILE]}
-    of_others = {file for name, beside in weights.items() if name != MODEL_FILE for file in beside}
+    of_the_graph = {MODEL_FILE, *weights.pop(MODEL_FILE)}
+    of_others = {file for beside in weights.values() for file in beside}
     taken = [
         file for file in source.manifest.files if file not in of_the_graph or file in of_others
     ]
     for file in taken:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        target = folder / (ORIGINAL_GRAPH_FILE if file == MODEL_FILE else file)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if file == ORIGINAL_FILE:
-            _link(source.folder / file, folder / file)
+            _link(source.folder / file, target)
+        elif MODEL_FILE in weights.get(file, ()):
+            _copy_reading(source.folder / file, target)
         else:  # a graph's weights may not be links, which could lead anywhere
-            shutil.copyfile(source.folder / file, folder / file)
-    return taken
+            shutil.copyfile(source.folder / file, target)
+    return [ORIGINAL_GRAPH_FILE if file == MODEL_FILE else file for file in taken]
+
+
+def _copy_reading(file: Path, target: Path) -> None:
+    """Copy a graph, which then reads from the original graph what it read from the served one."""
+    graph = onnx.load(file, load_external_data=False)
+    for tensor in graph.graph.initializer:
+        for said in tensor.external_data:
+            if (said.key, said.value) == ("location", MODEL_FILE):
+                said.value = ORIGINAL_GRAPH_FILE
+    target.write_bytes(graph.SerializeToString(deterministic=True))
 
 
 def _link(file: Path, target: Path) -> None:
