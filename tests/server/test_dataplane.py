@@ -83,6 +83,14 @@ def test_nothing_is_unknown_before_everything_is_named():
         dataplane.model("net")
 
 
+def test_more_is_told_of_a_name_where_more_is_known():
+    dataplane = Dataplane(advice={"asleep": "wake it", "net": ""}.__getitem__)
+    dataplane.expect_no_more()
+    for name, told in {"asleep": "wake it", "net": "the models are: none"}.items():
+        with pytest.raises(ModelNotFoundError, match=f"'{name}' is not found; {told}$"):
+            dataplane.model(name)
+
+
 async def test_draining_ends_readiness_and_counts_late_calls():
     dataplane = Dataplane()
     model = _model("net", "1")

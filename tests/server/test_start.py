@@ -118,7 +118,7 @@ import os
 import sys
 import types
 
-def begin(settings, threads):
+def begin(settings, threads, **_):
     print(len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS"))
     del sys.modules["eyespot.server.first_loads"]
     import eyespot.server.first_loads

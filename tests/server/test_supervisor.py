@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,19 +53,22 @@ def test_who_is_killed_before_it_is_ready_is_given_up_in_the_end():
 
 @contextmanager
 def supervising(program, *, form="text", stderr=subprocess.PIPE):
-    """A supervisor of a program that tells it `told`, the restarts, and has `parent` and `say`."""
+    """A supervisor of a program that has `parent`, `told` (the restarts), `notes` and `say`."""
     begin = f"""
 import os, signal
 signal.alarm(600)  # whatever becomes of the test
-parent, told = map(int, os.environ["{supervisor.VARIABLE}"].split())
+parent, told, notes = map(int, os.environ["{supervisor.VARIABLE}"].split())
 def say(text): os.write(2, f"{{text}}\\n".encode())
 """
-    command = [*PYTHON, supervisor.__file__, form, "-", *PYTHON, "-c", begin + program]
-    with subprocess.Popen(command, stderr=stderr, text=True) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
+    with tempfile.TemporaryFile() as notes:
+        number = notes.fileno()
+        words = [form, "-", str(number), *PYTHON, "-c", begin + program]
+        command = [*PYTHON, supervisor.__file__, *words]
+        with subprocess.Popen(command, stderr=stderr, text=True, pass_fds=[number]) as running:
+            try:
+                yield running
+            finally:
+                running.kill()
 
 
 def ended(running):
@@ -150,6 +154,22 @@ signal.pause()
 """
     with Path("/dev/full").open("w") as full, supervising(program, stderr=full) as running:
         assert running.wait() == 0
+
+
+def test_what_a_server_notes_is_there_for_the_next():
+    program = f"""
+found = os.pread(notes, 9, 0).decode()
+os.pwrite(notes, b"from", 0)
+if told == 0:
+    {READY}
+    os.kill(0, signal.SIGKILL)
+say(found)
+os.kill(parent, signal.SIGTERM)
+signal.pause()
+"""
+    with supervising(program) as running:
+        lines, _ = ended(running)
+    assert lines[-1] == "from"
 
 
 def test_the_supervisor_is_small():

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from eyespot.server.entrances import Entrances
 from eyespot.server.errors import StartError, UnimplementedError
 from eyespot.server.explain_servicer import ExplainServicer
 from eyespot.server.first_loads import FirstLoads
-from eyespot.server.loader import Loader
+from eyespot.server.loader import Loader, advice_on_unserved
 from eyespot.server.logs import Log, LogSettings
 from eyespot.server.operations_servicer import OperationsServicer
 from eyespot.server.picture_decoding import PictureDecoder
@@ -78,7 +79,7 @@ class Server:
         self._read_settings = read_settings
         self._parent = parent
         self._reloading: Reloading | None = None
-        self.dataplane = Dataplane()
+        self.dataplane = Dataplane(advice=partial(advice_on_unserved, config))
         self._loader = Loader(self.dataplane, config, on_change=self._tell_health, first=first)
         self._doors: list[Door] = []
         self._following: asyncio.Task[None] | None = None
@@ -190,6 +191,14 @@ class Server:
         if self._parent is not None:
             self._parent.tell_ready()
 
+    @property
+    def are_all_ready(self) -> bool:
+        """Whether every version is; those that a call wanted are no matter of the start."""
+        return all(
+            entry.state is ModelState.READY or self._loader.is_known_by_call(entry.model_name)
+            for entry in self.dataplane.index()
+        )
+
     async def reload(self) -> None:
         """Reads settings, tokens, certificates and the repository anew; once it has started."""
         if self._reloading is not None:
@@ -286,7 +295,7 @@ async def serve(
             await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 loading.result()
-                if config.strict and not _are_all_ready(server.dataplane):
+                if config.strict and not server.are_all_ready:
                     _logger.error("--strict: ending because of the unavailable models above")
                     await server.stop()
                     return 1
@@ -309,10 +318,6 @@ async def _reload_whenever(is_wanted: asyncio.Event, server: Server) -> None:
 
 def _wants_traces(config: ServerConfig) -> bool:
     return bool(config.trace_endpoint) or any(map(os.environ.get, ENDPOINT_VARIABLES))
-
-
-def _are_all_ready(dataplane: Dataplane) -> bool:
-    return all(entry.state is ModelState.READY for entry in dataplane.index())
 
 
 def _write_port(path: Path, port: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from eyespot.server.errors import (
@@ -34,9 +35,14 @@ class IndexEntry:
 
 
 class Dataplane:
-    """Finds the model of a call; use it from one event loop."""
+    """Finds the model of a call; use it from one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        advice: says of a name that no model here bears what else is known of it, if anything.
+    """
+
+    def __init__(self, *, advice: Callable[[str], str] = lambda _: "") -> None:
+        self._advice = advice
         self._entries: dict[tuple[str, str], IndexEntry] = {}
         self._models: dict[tuple[str, str], Model] = {}
         # By what calls name: (name, version), and (name, "") for the latest version.
@@ -202,7 +208,7 @@ class Dataplane:
             versions = [e.model_version for e in self.index() if e.model_name == name]
             hint = f"it has the versions {', '.join(versions)}"
         else:
-            hint = f"the models are: {', '.join(known[:20]) or 'none'}"
+            hint = self._advice(name) or f"the models are: {', '.join(known[:20]) or 'none'}"
         return ModelNotFoundError(f"Request for unknown model: {what} is not found; {hint}")
 
 

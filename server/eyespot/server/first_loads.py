@@ -4,6 +4,7 @@ Reading a graph, hashing it and rewriting it leave Python to other threads, so t
 and what else a server is made of are imported meanwhile: nothing here imports them.
 """
 
+import logging
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
+from eyespot.server.load_calls import LoadCall, LoadCalls
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.process_memory import keep_little
@@ -20,9 +22,12 @@ from eyespot.server.repository import (
     check_is_no_model,
     fingerprint,
     scan,
+    scan_model,
 )
 from eyespot.server.session import check_device
 from eyespot.server.version_loading import load_version
+
+_logger = logging.getLogger(__name__)
 
 
 class FirstLoads(NamedTuple):
@@ -33,16 +38,25 @@ class FirstLoads(NamedTuple):
         found: In the order of names and versions.
         fingerprints: Of the models, from before anything of them was read.
         begun: What is being loaded, by the names and versions of models.
+        calls: What calls have loaded and unloaded, before this start and after it.
     """
 
     threads: LoadingThreads
     found: Sequence[VersionFolder | BrokenModel]
     fingerprints: dict[str, Hashable]
     begun: dict[tuple[str, str], Future[LoadedVersion]]
+    calls: LoadCalls
 
 
-def begin_first_loads(settings: ServerConfig, threads: LoadingThreads) -> FirstLoads:
+def begin_first_loads(
+    settings: ServerConfig, threads: LoadingThreads, *, calls: LoadCalls | None = None
+) -> FirstLoads:
     """Looks for what is to be loaded at the start, and begins to.
+
+    Args:
+        settings: where the repository is, and how its models are loaded.
+        threads: in which they are loaded.
+        calls: what calls had loaded and unloaded before the server was started anew.
 
     Raises:
         StartError: the repository cannot be read, or lacks a model that is named, or the device
@@ -51,7 +65,8 @@ def begin_first_loads(settings: ServerConfig, threads: LoadingThreads) -> FirstL
     if settings.low_memory:
         keep_little()
     check_device(settings.device)
-    found = _find(settings)
+    calls = calls or LoadCalls()
+    found = _find(settings, calls)
     names = {each.model_name for each in found}
     return FirstLoads(
         threads,
@@ -64,19 +79,44 @@ def begin_first_loads(settings: ServerConfig, threads: LoadingThreads) -> FirstL
             for each in found
             if isinstance(each, VersionFolder)
         },
+        calls,
     )
 
 
-def _find(settings: ServerConfig) -> list[VersionFolder | BrokenModel]:
+def _find(settings: ServerConfig, calls: LoadCalls) -> list[VersionFolder | BrokenModel]:
     found = scan(settings.repository)
     check_is_no_model(settings.repository)
     if settings.model_control_mode != "explicit":
         return found
-    wanted = [name.strip() for name in settings.load_model.split(",") if name.strip()]
+    wanted = {name.strip() for name in settings.load_model.split(",") if name.strip()}
     names = {each.model_name for each in found}
-    if missing := sorted(set(wanted) - names - {"*"}):
+    if missing := sorted(name for name in wanted - names - {"*"} if name not in calls):
         raise StartError(
             f"load_model names {', '.join(missing)}, the repository has "
             f"{', '.join(sorted(names)) or 'no model'}"
         )
-    return [each for each in found if "*" in wanted or each.model_name in wanted]
+    if "*" in wanted:
+        wanted = names
+    first = [each for each in found if each.model_name in wanted and each.model_name not in calls]
+    for name, call in calls.loaded():
+        first += _find_again(settings, name, call)
+    return sorted(first, key=lambda each: each.model_name)  # versions stay in their order
+
+
+def _find_again(
+    settings: ServerConfig, name: str, call: LoadCall
+) -> list[VersionFolder | BrokenModel]:
+    """What a call had loaded before the server was started anew."""
+    if call.brought_files:
+        _logger.warning(
+            "model %r is loaded as the repository has it: the files and the configuration that "
+            "came with the load call were lost with the server; send the call again",
+            name,
+        )
+    config = None if call.brought_files else call.config
+    found = scan_model(settings.repository, name, config=config)
+    return found or [
+        BrokenModel(
+            name, "", "a call had loaded it, but now the model repository has no such model"
+        )
+    ]

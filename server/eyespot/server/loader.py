@@ -20,12 +20,14 @@ from eyespot.server.errors import (
 )
 from eyespot.server.first_loads import FirstLoads, begin_first_loads
 from eyespot.server.following import Following
+from eyespot.server.load_calls import LoadCall, LoadCalls
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.repository import (
     BrokenModel,
     VersionFolder,
     fingerprint,
+    has_model,
     is_model_name,
     model_names,
     scan_model,
@@ -35,6 +37,13 @@ from eyespot.server.repository import (
 from eyespot.server.version_swap import VersionSwap
 
 _UNLOADED = "unloaded"
+# A model that came into the repository after the start, by model_control_mode.
+_HOW_IT_IS_LOADED = {
+    "explicit": "a load call loads it (such as tritonclient's load_model), and --load-model at the "
+    "start of the server",
+    "poll": "it will be, once its files have not changed for repository_poll_seconds",
+    "none": "restart the server, or start it with --model-control-mode poll or explicit",
+}
 _logger = logging.getLogger(__name__)
 
 
@@ -61,6 +70,7 @@ class Loader:
         self._on_change = on_change
         self._first = first
         self._threads = LoadingThreads() if first is None else first.threads
+        self._calls = LoadCalls()
         self._found: Sequence[VersionFolder | BrokenModel] = []
         self._begun: dict[tuple[str, str], Future[LoadedVersion]] = {}
         # One load of a model at a time: the last one asked for is the one that stays.
@@ -84,7 +94,7 @@ class Loader:
         """
         first = self._first or begin_first_loads(self._settings, self._threads)
         self._first = None  # what was loaded and is taken out again must not stay in memory
-        self._found, self._begun = first.found, first.begun
+        self._found, self._begun, self._calls = first.found, first.begun, first.calls
         self._fingerprints.update(first.fingerprints)
         self._following.begin()
 
@@ -171,6 +181,10 @@ class Loader:
         names = await self._threads.run(partial(model_names, self._settings.repository))
         return sorted(names - {entry.model_name for entry in self._dataplane.index()})
 
+    def is_known_by_call(self, name: str) -> bool:
+        """Whether a call has loaded or unloaded a model, be it before a restart."""
+        return name in self._calls
+
     async def unload(self, name: str) -> None:
         """Takes a model out; what it has admitted is answered.
 
@@ -185,6 +199,7 @@ class Loader:
             if not self._dataplane.versions(name):
                 raise ModelNotFoundError(f"{failed}, there is no such model")
             await self._swap.remove(name, reason=_UNLOADED)
+            self._calls.note(name, LoadCall(is_loaded=False))
             _logger.info("model %r is unloaded", name)
 
     async def follow(self) -> None:
@@ -246,11 +261,27 @@ class Loader:
                         self._swap.mark_unavailable(each)
                 raise LoadError(f"failed to load '{name}', {broken[0].reason}")
             await self._swap.swap(name, loaded, broken)
+            if self._settings.model_control_mode == "explicit":
+                brought_files = repository is not None
+                self._calls.note(name, LoadCall(True, config, brought_files=brought_files))
 
     async def _forget(self, name: str) -> None:
         async with self._locks[name]:
             await self._swap.remove(name, reason="")
             _logger.info("model %r is gone from the repository", name)
+
+
+def advice_on_unserved(settings: ServerConfig, name: str) -> str:
+    """What to do for a model that nobody has loaded; empty where there is none in the repository.
+
+    Args:
+        settings: where the repository is, and how its models are loaded.
+        name: that a call bears.
+    """
+    if not has_model(settings.repository, name):
+        return ""
+    how = _HOW_IT_IS_LOADED[settings.model_control_mode]
+    return f"the model repository has it, but it is not loaded: {how}"
 
 
 def _check_name(name: str, failed: str) -> None:

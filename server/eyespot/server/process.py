@@ -57,8 +57,12 @@ def _serve(config: ServerConfig, log: Log, read_settings: Callable[[], ServerCon
     with _nothing_collected():
         _import_numpy()
         from eyespot.server.first_loads import begin_first_loads
+        from eyespot.server.load_calls import LoadCalls
+        from eyespot.server.supervised import Parent
 
-        first = begin_first_loads(config, LoadingThreads())
+        parent = Parent.from_environment(os.environ)
+        calls = LoadCalls(None if parent is None else parent.notes)
+        first = begin_first_loads(config, LoadingThreads(), calls=calls)
         # Only now, while the models are being loaded: these take as long.
         import asyncio
 

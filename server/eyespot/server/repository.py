@@ -109,6 +109,13 @@ def model_names(repository: Path) -> set[str]:
     return set()  # it changes under our eyes
 
 
+def has_model(repository: Path, name: str) -> bool:
+    """Whether there is a model of a name, whether or not it can be served."""
+    with contextlib.suppress(OSError):
+        return is_model_name(name) and _is_model(repository / name)
+    return False
+
+
 def write_files(repository: Path, name: str, files: Mapping[str, bytes]) -> None:
     """Writes the files of one model, by their paths in its folder.
 

@@ -12,6 +12,7 @@ from eyespot.server import supervisor
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
 from eyespot.server.listening import reserve_port
+from eyespot.server.load_calls import open_notes
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -22,10 +23,12 @@ class Parent(NamedTuple):
     Attributes:
         process: Its number.
         restarts: How often it has started the server anew.
+        notes: The descriptor of the file that outlives the server, if there is one.
     """
 
     process: int
     restarts: int
+    notes: int | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self | None:
@@ -33,8 +36,8 @@ class Parent(NamedTuple):
         told = environ.get(supervisor.VARIABLE)
         if told is None:
             return None
-        process, _, restarts = told.partition(" ")
-        return cls(int(process), int(restarts))
+        process, restarts, notes = told.split()
+        return cls(int(process), int(restarts), None if notes == "-" else int(notes))
 
     def end_with_it(self) -> None:
         """Lets the kernel send SIGTERM to this process when the supervisor ends, however it does.
@@ -69,10 +72,13 @@ def become_supervisor(config: ServerConfig) -> NoReturn:
         added += ["--port", str(holder.getsockname()[1])]
         holder.set_inheritable(True)
         held = str(holder.detach())
+    notes = open_notes()
+    if notes is not None:
+        os.set_inheritable(notes, True)
     end = command.index("--") if "--" in command else len(command)
     command[end:end] = added
     sys.stdout.flush()
     sys.stderr.flush()
     # Without site and the variables of Python: nothing that is installed can disturb it.
     python = [sys.executable, "-I", "-S", script]
-    os.execv(python[0], [*python, config.log_format, held, *command])
+    os.execv(python[0], [*python, config.log_format, held, "-" if notes is None else str(notes), *command])

@@ -17,7 +17,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-VARIABLE = "EYESPOT_SUPERVISOR"  # of the server: the process of its parent, and the restarts
+# Of the server: the process of its parent, the restarts, and the descriptor of a file for it.
+VARIABLE = "EYESPOT_SUPERVISOR"
 READY_SIGNAL = signal.SIGUSR1  # from the server, once its models are loaded
 
 # Ready for so long, a server has started well, and what it dies of later is another matter.
@@ -65,11 +66,18 @@ class Restarts:
         return min(doubled, _LONGEST_DELAY_SECONDS)
 
 
-def supervise(command: Sequence[str], *, tell: Tell, restarts: Restarts) -> int:
-    """Keeps a server running until a signal asks for its end, and returns the exit code."""
+def supervise(command: Sequence[str], *, tell: Tell, restarts: Restarts, notes: str = "-") -> int:
+    """Keeps a server running until a signal asks for its end, and returns the exit code.
+
+    Args:
+        command: that starts the server.
+        tell: writes a line.
+        restarts: when it is started anew.
+        notes: the descriptor of a file in which a server tells the next what it needs, or "-".
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     while True:
-        process = _start(command, restarts.count)
+        process = _start(command, f"{os.getpid()} {restarts.count} {notes}")
         exit_code, is_wanted = _watch(process, restarts)
         if is_wanted:  # killed by SIGTERM, it had not begun to listen to it
             return 0 if exit_code == -signal.SIGTERM else _own_exit_code(exit_code)
@@ -84,11 +92,11 @@ def supervise(command: Sequence[str], *, tell: Tell, restarts: Restarts) -> int:
             return 0
 
 
-def _start(command: Sequence[str], count: int) -> int:
+def _start(command: Sequence[str], told: str) -> int:
     return os.posix_spawn(
         command[0],
         list(command),
-        {**os.environ, VARIABLE: f"{os.getpid()} {count}"},
+        {**os.environ, VARIABLE: told},
         setpgroup=0,  # Ctrl-C at a terminal comes once, from here
         setsigmask=(),
     )
@@ -181,13 +189,13 @@ def main(words: Sequence[str]) -> int:
     """Supervises what a command line says.
 
     Args:
-        words: "text" or "json"; the descriptor of a socket that holds the port, or "-"; and
-            the command.
+        words: "text" or "json"; the descriptor of a socket that holds the port, or "-"; that of
+            a file for the notes of the server, or "-"; and the command.
     """
-    form, held, *command = words
+    form, held, notes, *command = words
     if held != "-":
         os.set_inheritable(int(held), False)  # ours alone, and open for as long as we are
-    return supervise(command, tell=_teller(form), restarts=Restarts())
+    return supervise(command, tell=_teller(form), restarts=Restarts(), notes=notes)
 
 
 if __name__ == "__main__":

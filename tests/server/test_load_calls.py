@@ -1,0 +1,124 @@
+"""What calls have loaded, in the file that a server leaves to the one that takes its place."""
+
+import os
+import tempfile
+
+import pytest
+from tests.full_disk import files_of_at_most
+
+from eyespot.server import load_calls
+from eyespot.server.config import ServerConfig
+from eyespot.server.errors import StartError
+from eyespot.server.first_loads import begin_first_loads
+from eyespot.server.load_calls import LoadCall, LoadCalls
+from eyespot.server.loading_threads import LoadingThreads
+from eyespot.server.repository import BrokenModel
+
+LOADED, UNLOADED = LoadCall(is_loaded=True), LoadCall(is_loaded=False)
+
+
+@pytest.fixture
+def notes():
+    with tempfile.TemporaryFile() as file:
+        yield file.fileno()
+
+
+def test_the_next_server_knows_the_last_call_about_each_model(notes):
+    assert list(LoadCalls(notes).loaded()) == []
+    calls = LoadCalls(notes)
+    configured = LoadCall(is_loaded=True, config='{"max_batch_size": 5}', brought_files=True)
+    for name, call in {"a": LOADED, "b": LOADED, "ä": configured}.items():
+        calls.note(name, call)
+    calls.note("b", UNLOADED)
+    calls.note("ä", configured)
+    following = LoadCalls(notes)
+    assert list(following.loaded()) == [("a", LOADED), ("ä", configured)]
+    assert ("b" in following, "c" in following) == (True, False)
+    following.note("a", UNLOADED)
+    assert list(LoadCalls(notes).loaded()) == [("ä", configured)]
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_a_server_that_is_killed_while_it_writes_leaves_what_was(notes, monkeypatch, share):
+    calls = LoadCalls(notes)
+    names = [name * length for name in "ab" for length in (1, 50, 3, 200)]
+    write = os.pwrite
+
+    def write_and_end(descriptor, content, start):
+        write(descriptor, content[: int(len(content) * share)], start)
+        raise KeyboardInterrupt
+
+    for count, name in enumerate(names):
+        with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+            context.setattr(os, "pwrite", write_and_end)
+            calls.note("never", LOADED)
+        assert list(LoadCalls(notes).loaded()) == [(each, LOADED) for each in names[:count]]
+        calls = LoadCalls(notes)
+        calls.note(name, LOADED)
+
+
+def test_the_file_does_not_grow_with_the_calls(notes):
+    calls = LoadCalls(notes)
+    for call in [LOADED, UNLOADED] * 100:
+        calls.note("net", call)
+    assert os.fstat(notes).st_size < 200  # a line of some 30 bytes twice, and where it is
+
+
+def test_a_full_disk_fails_no_call_and_is_told(notes, caplog):
+    calls = LoadCalls(notes)
+    calls.note("net", LOADED)
+    with files_of_at_most(80):
+        calls.note("n" * 100, LOADED)
+    assert "know of the last call about 'nnnn" in caplog.text
+    assert list(LoadCalls(notes).loaded()) == [("net", LOADED)]
+
+
+@pytest.mark.parametrize("content", [b"short", b"\xff" * 16, b"\x10" + b"\0" * 15])
+def test_notes_that_cannot_be_read_do_not_keep_the_server_from_starting(notes, caplog, content):
+    os.pwrite(notes, content, 0)
+    assert list(LoadCalls(notes).loaded()) == []
+    assert "what calls had loaded is not known any more" in caplog.text
+
+
+def test_without_a_place_for_temporary_files_there_are_no_notes(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert load_calls.open_notes() is None
+    assert "TMPDIR names another folder" in caplog.text
+
+
+def found_after(repository, calls, load_model=""):
+    settings = ServerConfig(
+        repository=repository.path, model_control_mode="explicit", load_model=load_model
+    )
+    threads = LoadingThreads()
+    try:
+        return begin_first_loads(settings, threads, calls=calls).found
+    finally:
+        threads.close()
+
+
+def test_what_calls_have_loaded_and_unloaded_changes_what_is_named(repository):
+    for name in "abc":
+        repository.add(name)
+    calls = LoadCalls()
+    calls.note("c", LoadCall(True, '{"max_batch_size": 5}'))
+    calls.note("b", UNLOADED)
+    calls.note("gone", UNLOADED)
+    for named, expected in {"": "c", "a,b,gone": "ac", "*": "ac"}.items():
+        found = found_after(repository, calls, named)
+        assert "".join(each.model_name for each in found) == expected
+        assert found[-1].config_file.message.max_batch_size == 5
+    with pytest.raises(StartError, match="load_model names nix"):
+        found_after(repository, calls, "nix")
+
+
+def test_what_cannot_be_loaded_again_is_told_and_keeps_nothing_from_starting(repository, caplog):
+    repository.add("brought")
+    calls = LoadCalls()
+    calls.note("brought", LoadCall(True, '{"max_batch_size": 5}', brought_files=True))
+    calls.note("gone", LOADED)
+    brought, gone = found_after(repository, calls)
+    assert brought.config_file.message.max_batch_size == 0
+    assert "model 'brought' is loaded as the repository has it: the files" in caplog.text
+    assert isinstance(gone, BrokenModel)
+    assert "a call had loaded it" in gone.reason
