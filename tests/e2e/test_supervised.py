@@ -20,7 +20,9 @@ from onnx import helper
 from tests.client.fake import connecting
 from tests.server.tiny import BATCHING, FLOAT, Repository, affine, graph
 
-from eyespot.client import AsyncClient, Client
+from eyespot.client import AsyncClient, Client, NotFoundError
+from eyespot.v1 import inference_pb2 as pb
+from eyespot.v1.services import InferenceStub
 
 ROW = np.float32([[1, 2, 3, 4]])
 SIDE = 20  # of pictures in pixels, which are hidden one after another: 400 steps
@@ -49,13 +51,12 @@ def linear():
 class Supervised:
     """The supervisor, its server, and the lines of both."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, fill, settings=SETTINGS):
         self.repository = Repository(folder / "repository")
         self.repository.path.mkdir()
-        self.model = self.repository.add(
-            "net", affine(), config=BATCHING.format(rows=8, options="")
-        )
-        self.repository.add("scene", linear(), config="max_batch_size: 1\n")
+        fill(self.repository)
+        self.model = self.repository.path / "net" / "1"
+        self._lasting = settings
         self.settings = folder / "eyespot.toml"
         self.port_file = folder / "port"
         with socket.socket() as probe:
@@ -73,7 +74,7 @@ class Supervised:
         self.address = f"127.0.0.1:{int(self.port_file.read_text())}"
 
     def set(self, text):
-        self.settings.write_text(f"{SETTINGS}metrics_port = {self.metrics_port}\n{text}")
+        self.settings.write_text(f"{self._lasting}metrics_port = {self.metrics_port}\n{text}")
 
     def wait_for(self, text):
         """Reads lines until one has the text, and gives all of them."""
@@ -94,15 +95,24 @@ class Supervised:
         return int(children.read_text())
 
 
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+
+def seen_and_counted(repository):
+    repository.add("net", affine(), config=BATCHING.format(rows=8, options=""))
+    repository.add("scene", linear(), config="max_batch_size: 1\n")
+
+
 @pytest.fixture(scope="module")
 def supervised(tmp_path_factory):
-    running = Supervised(tmp_path_factory.mktemp("supervised"))
+    running = Supervised(tmp_path_factory.mktemp("supervised"), seen_and_counted)
     try:
         yield running
     finally:
-        running.process.kill()
-        running.process.wait()
-        running.process.stderr.close()
+        running.end()
 
 
 class Load:
@@ -290,3 +300,58 @@ def test_it_ends_with_its_supervisor_and_at_once_when_it_is_interrupted(supervis
     ended.register(server, select.POLLIN)
     assert ended.poll(600_000)
     os.close(server)
+
+
+EXPLICIT = """
+port = 0
+supervised = true
+strict = true
+model_control_mode = "explicit"
+load_model = "named"
+load_files = true
+"""
+
+
+def called_and_named(repository):
+    for name in ("net", "named", "broken", "brought"):
+        repository.add(name, affine())
+
+
+@pytest.fixture
+def explicit(tmp_path):
+    running = Supervised(tmp_path, called_and_named, EXPLICIT)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def test_what_calls_have_loaded_and_unloaded_stays_so_when_the_server_is_killed(explicit):
+    with grpc.insecure_channel(explicit.address) as channel, Client(explicit.address) as client:
+        inference = InferenceStub(channel)
+
+        def load(name, config="", graph=None):
+            request = pb.RepositoryModelLoadRequest(model_name=name)
+            if config:
+                request.parameters["config"].string_param = config
+            if graph is not None:
+                request.parameters["file:1/model.onnx"].bytes_param = graph
+            inference.RepositoryModelLoad(request)
+
+        with pytest.raises(NotFoundError, match="has it, but it is not loaded: a load call"):
+            client.infer("net", ROW)
+        load("net", '{"max_batch_size": 5}')
+        load("broken")
+        load("brought", "{}", graph=affine(offset=5).SerializeToString())
+        inference.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="named"))
+        (explicit.repository.path / "broken" / "1" / "model.onnx").write_bytes(b"no graph")
+    os.kill(explicit.server, signal.SIGKILL)
+    told = explicit.wait_for("serving on")
+    assert "WARNING model 'brought' is loaded as the repository has it" in told
+    with Client(explicit.address, **PATIENT) as client:
+        for name in ("net", "brought"):
+            assert client.infer(name, ROW).outputs["y"].tolist() == [[3, 5, 7, 9]]
+        assert client.model_config("net").max_batch_size == 5
+        index = {each.name: each for each in client.repository_index()}
+        assert index["broken"].reason.startswith("model.onnx")
+        assert index["named"].state == ""

@@ -21,6 +21,7 @@ from eyespot.server import version_swap
 from eyespot.server.app import Server
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
+from eyespot.server.loader import advice_on_unserved
 from eyespot.v1 import explain_pb2
 from eyespot.v1 import inference_pb2 as pb
 
@@ -83,6 +84,19 @@ async def test_nothing_is_loaded_before_it_is_asked_for(repository, serving):
         await load(client, "net")
         assert await first(client) == 3.0
         assert server.dataplane.is_ready
+
+
+@pytest.mark.parametrize(
+    ("mode", "how"), [("none", "restart"), ("poll", "it will be"), ("explicit", "a load call")]
+)
+def test_a_model_that_nobody_has_loaded_is_told_from_one_that_is_not_there(repository, mode, how):
+    repository.add("net")
+    repository.add("deep", version="net/1")
+    settings = ServerConfig(repository=repository.path, model_control_mode=mode)
+    advice = advice_on_unserved(settings, "net")
+    assert advice.startswith(f"the model repository has it, but it is not loaded: {how}")
+    for name in ("nix", "deep", "deep/net", "../net", "", "n\0"):
+        assert advice_on_unserved(settings, name) == ""
 
 
 @pytest.mark.parametrize(
