@@ -94,7 +94,6 @@ class Supervised:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return int(children.read_text())
 
-
     def end(self):
         self.process.kill()
         self.process.wait()
@@ -348,7 +347,7 @@ def test_what_calls_have_loaded_and_unloaded_stays_so_when_the_server_is_killed(
     os.kill(explicit.server, signal.SIGKILL)
     told = explicit.wait_for("serving on")
     assert "WARNING model 'brought' is loaded as the repository has it" in told
-    with Client(explicit.address, **PATIENT) as client:
+    with Client(explicit.address) as client:
         for name in ("net", "brought"):
             assert client.infer(name, ROW).outputs["y"].tolist() == [[3, 5, 7, 9]]
         assert client.model_config("net").max_batch_size == 5

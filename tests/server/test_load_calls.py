@@ -49,9 +49,10 @@ def test_a_server_that_is_killed_while_it_writes_leaves_what_was(notes, monkeypa
         raise KeyboardInterrupt
 
     for count, name in enumerate(names):
-        with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-            context.setattr(os, "pwrite", write_and_end)
+        monkeypatch.setattr(os, "pwrite", write_and_end)
+        with pytest.raises(KeyboardInterrupt):
             calls.note("never", LOADED)
+        monkeypatch.setattr(os, "pwrite", write)
         assert list(LoadCalls(notes).loaded()) == [(each, LOADED) for each in names[:count]]
         calls = LoadCalls(notes)
         calls.note(name, LOADED)

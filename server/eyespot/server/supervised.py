@@ -11,7 +11,6 @@ from typing import NamedTuple, NoReturn, Self
 from eyespot.server import supervisor
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
-from eyespot.server.listening import reserve_port
 from eyespot.server.load_calls import open_notes
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
@@ -68,17 +67,20 @@ def become_supervisor(config: ServerConfig) -> NoReturn:
     added = ["--no-supervised"]
     held = "-"
     if config.port == 0:
+        from eyespot.server.listening import reserve_port  # imports gRPC, the rest does not
+
         holder = reserve_port(config.host)
         added += ["--port", str(holder.getsockname()[1])]
         holder.set_inheritable(True)
         held = str(holder.detach())
-    notes = open_notes()
-    if notes is not None:
+    noted = "-"
+    if (notes := open_notes()) is not None:
         os.set_inheritable(notes, True)
+        noted = str(notes)
     end = command.index("--") if "--" in command else len(command)
     command[end:end] = added
     sys.stdout.flush()
     sys.stderr.flush()
     # Without site and the variables of Python: nothing that is installed can disturb it.
     python = [sys.executable, "-I", "-S", script]
-    os.execv(python[0], [*python, config.log_format, held, "-" if notes is None else str(notes), *command])
+    os.execv(python[0], [*python, config.log_format, held, noted, *command])
