@@ -8,9 +8,11 @@ from tests.full_disk import files_of_at_most
 
 from eyespot.server import load_calls
 from eyespot.server.config import ServerConfig
+from eyespot.server.dataplane import Dataplane
 from eyespot.server.errors import StartError
 from eyespot.server.first_loads import begin_first_loads
 from eyespot.server.load_calls import LoadCall, LoadCalls
+from eyespot.server.loader import Loader
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.repository import BrokenModel
 
@@ -87,13 +89,16 @@ def test_without_a_place_for_temporary_files_there_are_no_notes(monkeypatch, tmp
     assert "TMPDIR names another folder" in caplog.text
 
 
-def found_after(repository, calls, load_model=""):
-    settings = ServerConfig(
+def explicit(repository, load_model=""):
+    return ServerConfig(
         repository=repository.path, model_control_mode="explicit", load_model=load_model
     )
+
+
+def found_after(repository, calls, load_model=""):
     threads = LoadingThreads()
     try:
-        return begin_first_loads(settings, threads, calls=calls).found
+        return begin_first_loads(explicit(repository, load_model), threads, calls=calls).found
     finally:
         threads.close()
 
@@ -123,3 +128,15 @@ def test_what_cannot_be_loaded_again_is_told_and_keeps_nothing_from_starting(rep
     assert "model 'brought' is loaded as the repository has it: the files" in caplog.text
     assert isinstance(gone, BrokenModel)
     assert "a call had loaded it" in gone.reason
+
+
+@pytest.mark.parametrize(("called", "hint"), [([], "calls may load them"), (["gone"], "above")])
+def test_where_no_model_is_ready_the_hint_knows_of_the_calls(repository, called, hint):
+    calls, settings = LoadCalls(), explicit(repository)
+    for name in called:
+        calls.note(name, LOADED)
+    first = begin_first_loads(settings, LoadingThreads(), calls=calls)
+    loader = Loader(Dataplane(), settings, on_change=None, first=first)
+    loader.begin()
+    assert loader.hint().endswith(hint)
+    loader.close()

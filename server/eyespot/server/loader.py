@@ -118,7 +118,8 @@ class Loader:
     def hint(self) -> str:
         """What may help where no model is ready."""
         repository = self._settings.repository
-        if self._settings.model_control_mode == "explicit" and not self._settings.load_model:
+        is_explicit = self._settings.model_control_mode == "explicit"
+        if is_explicit and not self._settings.load_model and not self._found:
             return ": none was named by --load-model, calls may load them"
         meant = suggest_repository(repository)
         if meant is not None:
