@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from eyespot.cli.argument_types import at_least_one, none_or_more, parameter
 from eyespot.cli.connection import add_server_arguments, connected
-from eyespot.cli.errors import FAILURE, OK, UsageError, telling
+from eyespot.cli.errors import FAILURE, OK, CommandError, UsageError, telling
 from eyespot.cli.explanation_output import (
     ExplanationOutput,
     add_output_arguments,
@@ -26,6 +27,7 @@ from eyespot.client import (
     ClientError,
     ExplainTarget,
     Explanation,
+    InvalidArgumentError,
     PictureError,
 )
 from eyespot.client.pictures import load_picture
@@ -125,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     answered: list[dict[str, object]] = []
     count = 0
     output = ExplanationOutput(options)
-    with connected(options) as client:
+    with connected(options) as client, _naming_options():
         model_name = model_to_ask(client, options, for_explaining=True)
 
         def ask(paths: Sequence[str]) -> list[_Answer]:
@@ -146,6 +148,18 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"model_name": model_name, "method": options.method, "images": answered})
     return OK if count == len(options.images) else FAILURE
+
+
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name an option where the server's refusal names the field of the request."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        told = error.details.replace("targets_per_row", "--top-k")
+        if told == error.details:
+            raise
+        raise CommandError(told) from error
 
 
 def _check(options: argparse.Namespace) -> None:
