@@ -186,6 +186,12 @@ def test_more_classes_than_there_are_name_the_option(run, address, pictures, tmp
     assert (ran.code, ran.err) == (1, "eyespot: error: --top-k is 9, expected 1 to 3\n")
 
 
+@pytest.mark.parametrize("option", ["--target", "--against", "--step"])
+def test_several_top_classes_leave_no_class_to_name(run, option):
+    ran = run("explain", "x.png", "--output", "y", "--top-k", 2, option, 1)
+    assert (ran.code, "--top-k explains several top classes: no " in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("score", "remedy"), [("logit", ""), ("probability", "; try --score logit")]
 )

@@ -165,10 +165,13 @@ def _naming_options() -> Iterator[None]:
 def _check(options: argparse.Namespace) -> None:
     """See before anything is asked that there is what is compared, and something left of it."""
     check_output(options)
+    is_named = any(given is not None for given in (options.against, options.step, options.region))
+    if options.top_k > 1 and options.like is None and (is_named or options.target is not None):
+        raise UsageError(
+            "--top-k explains several top classes: no --target, --against, --step or --region"
+        )
     if options.like is not None:
-        if options.top_k > 1 or any(
-            given is not None for given in (options.against, options.step, options.region)
-        ):
+        if options.top_k > 1 or is_named:
             raise UsageError(
                 "--like is explained in place of a class: no --against, --step, --region or --top-k"
             )
