@@ -166,6 +166,32 @@ def test_explain_draws_each_picture(run, address, pictures, tmp_path, servicer):
         assert drawn.getpixel((440, 200)) == full  # every attribution is the largest
 
 
+def test_a_top_class_against_itself_is_told(run, address, pictures, tmp_path):
+    Image.new("RGB", (9, 9)).save(pictures / "black.png")  # and so is its explanation
+    words = ["explain", pictures / "black.png", "--server", address, "--output", tmp_path]
+    ran = run(*words, "--against", 0)  # explained is class 0, since no other is asked for
+    assert (ran.code, ran.err) == (
+        0,
+        f"eyespot: {pictures / 'black.png'}: nothing to show: red, which is explained as a top "
+        "class, stands against itself; give another --against, or a --target\n",
+    )
+    assert "no gradient at all" in run(*words, "--against", 1).err
+
+
+def test_more_classes_than_there_are_name_the_option(run, address, pictures, tmp_path):
+    ran = run(
+        "explain", pictures / "green.png", "--server", address, "--output", tmp_path,
+        "--top-k", "9",
+    )  # fmt: skip
+    assert (ran.code, ran.err) == (1, "eyespot: error: --top-k is 9, expected 1 to 3\n")
+
+
+@pytest.mark.parametrize("option", ["--target", "--against", "--step"])
+def test_several_top_classes_leave_no_class_to_name(run, option):
+    ran = run("explain", "x.png", "--output", "y", "--top-k", 2, option, 1)
+    assert (ran.code, "--top-k explains several top classes: no " in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("score", "remedy"), [("logit", ""), ("probability", "; try --score logit")]
 )
@@ -426,6 +452,18 @@ def test_status_counts_explanations_where_there_are_any(run, address, servicer):
     assert (colors["mean_explain_ms"], torn["mean_explain_ms"]) == (30.0, None)
 
 
+def test_status_tells_that_a_server_is_shutting_down(run, address, servicer):
+    servicer.index = [("net", "1", "READY", "")]  # and yet it takes no requests
+    ran = run("status", "--server", address)
+    assert ran.code == 1
+    assert ran.out.splitlines()[0] == (
+        f"fake 7 at {address} is shutting down: it answers what it has admitted, "
+        "and admits nothing more"
+    )
+    servicer.index = [("net", "2", "READY", "")]  # takes them
+    assert "is not ready: 1 model version" in run("status", "--server", address).out
+
+
 @pytest.mark.parametrize(
     ("is_server_ready", "states", "told"),
     [
@@ -445,7 +483,7 @@ def test_status_says_how_many_are_in_which_state(
     run, address, servicer, is_server_ready, states, told
 ):
     servicer.is_ready = is_server_ready
-    servicer.index = [("net", str(number), state, "") for number, state in enumerate(states)]
+    servicer.index = [(f"net{number}", "2", state, "") for number, state in enumerate(states)]
     assert run("status", "--server", address).out.splitlines()[0] == f"fake 7 at {address} {told}"
 
 

@@ -1,6 +1,9 @@
 """How a command connects, and what it says when it cannot."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import grpc
 import pytest
@@ -76,3 +79,16 @@ def test_a_certificate_needs_its_key(run, address):
     assert (ran.code, "give both" in ran.err) == (1, True)
     ran = run("status", "--server", address, "--tls-ca", "missing.pem")
     assert "missing.pem cannot be read" in ran.err
+
+
+@pytest.mark.parametrize("asked", [{}, {"GRPC_VERBOSITY": "INFO"}])
+def test_what_grpc_logs_by_itself_is_for_those_who_ask_for_it(asked):
+    # A trace is of the level of what it tells of connections that end, and comes each time.
+    usual = {key: value for key, value in os.environ.items() if key != "GRPC_VERBOSITY"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "eyespot.cli", "status", "--server", "127.0.0.1:1"],
+        env={**usual, "GRPC_TRACE": "channel", **asked}, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = ran.stderr.splitlines()
+    [told] = [line for line in lines if line.startswith("eyespot: error: no server answers")]
+    assert (lines != [told]) == bool(asked)

@@ -205,6 +205,9 @@ class Servicer:
     def Explain(self, request, context):  # noqa: N802
         self._begin(request, context)
         self._fail(self.breaks, context)
+        if request.targets_per_row > len(LABELS):
+            told = f"targets_per_row is {request.targets_per_row}, expected 1 to {len(LABELS)}"
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, told)
         return self._explained(request)
 
     def ExplainStream(self, request, context):  # noqa: N802

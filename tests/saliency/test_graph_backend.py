@@ -117,8 +117,9 @@ def test_the_layers_of_the_export_are_there(original, graphs):
 def test_another_layer_says_which_there_are_and_how_to_have_more(graphs):
     with pytest.raises(
         LayerError,
-        match=r"^without PyTorch only layers 'relu', 'relu_', 'cat' can be asked for, found "
-        r"'add': export the model with --gradient-layer NAME for others, or pip install",
+        match=r"^layer 'add' is none of those with gradient graphs \(relu, relu_, cat\); any other "
+        r"needs PyTorch on the server \(pip install 'eyespot\[explain\]', and no "
+        r"--explain-backend onnx\), or an export with --gradient-layer NAME$",
     ):
         find_method("grad_cam").explain(graphs, X, Objective(Targets(np.zeros(3))), layer="add")
 

@@ -366,6 +366,7 @@ def test_sigterm_does_not_wait_for_what_is_being_loaded(repository):
         finally:
             running.kill()
     assert (running.returncode, "Traceback" in told) == (0, False)
+    assert told.splitlines()[-1].endswith("INFO stopped")
 
 
 async def test_port_file_and_port_of_the_log_agree(repository, tmp_path):

@@ -341,8 +341,10 @@ async def test_without_a_ready_model_the_log_ends_with_a_hint(repository, servin
     inner = repository.add("repository/net")
     assert await _last_line(serving, caplog) == f"no model is ready; is {where}/repository meant?"
     repository.path = inner.parent  # the server is given the folder of one model
+    caplog.clear()
     with pytest.raises(StartError, match=f"is a model, where .* is expected: {where}/repository$"):
         await _last_line(serving, caplog)
+    assert "is no model" not in caplog.text  # of its versions
     repository.path = where
     (repository.add("broken") / "model.onnx").unlink()
     (where / "repository").rename(where / ".repository")

@@ -137,6 +137,7 @@ def test_an_end_that_is_wanted_while_nothing_runs():
             if "in 4 s" in line:
                 running.send_signal(signal.SIGTERM)
         assert running.wait() == 0
+    assert line.endswith("INFO stopped: the server is not started again\n")
 
 
 def test_an_end_before_the_server_listens_to_signals():

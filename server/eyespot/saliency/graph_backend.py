@@ -183,10 +183,8 @@ class GraphBackend:
             raise LayerError(self._graphs.no_layer)
         if name and name not in names:
             raise LayerError(
-                f"without PyTorch only layer{'s' * (len(names) > 1)} "
-                f"{', '.join(map(repr, names))} can be asked for, found {name!r}: export the "
-                "model with --gradient-layer NAME for others, or pip install 'eyespot[explain]' "
-                "on the server"
+                f"layer {name!r} is none of those with gradient graphs ({', '.join(names)}); any "
+                f"other {_ONLY_TORCH}, or an export with --gradient-layer NAME"
             )
         return name or names[0]
 

@@ -2,7 +2,8 @@
 
 Connections are accepted before the models are loaded, so that ServerLive is answered
 while ServerReady still says no. SIGTERM and SIGINT end it: nothing more is admitted,
-what was admitted is answered within `drain_seconds`, and the exit code is 0. A second
+what was admitted is answered, and the exit code is 0, or 1 where `drain_seconds` were too
+few for that. A second
 SIGINT ends it at once, and SIGHUP reads anew what can be (signals.py, reloading.py).
 """
 
@@ -223,6 +224,7 @@ class Server:
         else:
             await self._wait_for_quiet()
         await self.stop(grace=_FLUSH_SECONDS if is_complete else 0.0)
+        _logger.info("stopped")
         return is_complete
 
     async def stop(self, *, grace: float = 0.0) -> None:

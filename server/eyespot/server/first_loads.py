@@ -84,8 +84,8 @@ def begin_first_loads(
 
 
 def _find(settings: ServerConfig, calls: LoadCalls) -> list[VersionFolder | BrokenModel]:
-    found = scan(settings.repository)
     check_is_no_model(settings.repository)
+    found = scan(settings.repository)
     if settings.model_control_mode != "explicit":
         return found
     wanted = {name.strip() for name in settings.load_model.split(",") if name.strip()}

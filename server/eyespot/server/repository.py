@@ -151,11 +151,12 @@ def check_is_no_model(repository: Path) -> None:
     Raises:
         StartError: it is.
     """
-    if _is_model(repository):
-        raise StartError(
-            f"{repository} is a model, where the repository of models is expected: "
-            f"{repository.resolve().parent}"
-        )
+    with contextlib.suppress(OSError):  # `scan` tells why it cannot be read
+        if _is_model(repository):
+            raise StartError(
+                f"{repository} is a model, where the repository of models is expected: "
+                f"{repository.resolve().parent}"
+            )
 
 
 def suggest_repository(repository: Path) -> Path | None:

@@ -89,6 +89,7 @@ def supervise(command: Sequence[str], *, tell: Tell, restarts: Restarts, notes: 
         when = f"in {delay:g} s" if delay else "at once"
         tell("ERROR", f"{why}: it is started again {when}", restarts=restarts.count)
         if not _wait(delay):
+            tell("INFO", "stopped: the server is not started again")
             return 0
 
 

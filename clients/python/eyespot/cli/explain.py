@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from eyespot.cli.argument_types import at_least_one, none_or_more, parameter
 from eyespot.cli.connection import add_server_arguments, connected
-from eyespot.cli.errors import FAILURE, OK, UsageError, telling
+from eyespot.cli.errors import FAILURE, OK, CommandError, UsageError, telling
 from eyespot.cli.explanation_output import (
     ExplanationOutput,
     add_output_arguments,
@@ -26,6 +27,7 @@ from eyespot.client import (
     ClientError,
     ExplainTarget,
     Explanation,
+    InvalidArgumentError,
     PictureError,
 )
 from eyespot.client.pictures import load_picture
@@ -125,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     answered: list[dict[str, object]] = []
     count = 0
     output = ExplanationOutput(options)
-    with connected(options) as client:
+    with connected(options) as client, _naming_options():
         model_name = model_to_ask(client, options, for_explaining=True)
 
         def ask(paths: Sequence[str]) -> list[_Answer]:
@@ -148,13 +150,28 @@ def run(options: argparse.Namespace) -> int:
     return OK if count == len(options.images) else FAILURE
 
 
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name an option where the server's refusal names the field of the request."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        told = error.details.replace("targets_per_row", "--top-k")
+        if told == error.details:
+            raise
+        raise CommandError(told) from error
+
+
 def _check(options: argparse.Namespace) -> None:
     """See before anything is asked that there is what is compared, and something left of it."""
     check_output(options)
+    is_named = any(given is not None for given in (options.against, options.step, options.region))
+    if options.top_k > 1 and options.like is None and (is_named or options.target is not None):
+        raise UsageError(
+            "--top-k explains several top classes: no --target, --against, --step or --region"
+        )
     if options.like is not None:
-        if options.top_k > 1 or any(
-            given is not None for given in (options.against, options.step, options.region)
-        ):
+        if options.top_k > 1 or is_named:
             raise UsageError(
                 "--like is explained in place of a class: no --against, --step, --region or --top-k"
             )

@@ -87,9 +87,18 @@ class ExplanationOutput:
             written = ", ".join(str(file) for file in files.values() if file is not None)
             print(f"{path}: {said} -> {written}")
         if not explanation.attributions.any():
-            remedy = "" if self._options.score == "logit" else "; try --score logit"
-            tell_line(f"{path}: no gradient at all: the score does not react to any pixel{remedy}")
+            tell_line(f"{path}: {self._why_empty(explanation)}")
         return _report(path, explanation, classes) | files
+
+    def _why_empty(self, explanation: Explanation) -> str:
+        against = explanation.against
+        if explanation.title == f"{against} rather than {against}":
+            return (
+                f"nothing to show: {against}, which is explained as a top class, stands against "
+                "itself; give another --against, or a --target"
+            )
+        remedy = "" if self._options.score == "logit" else "; try --score logit"
+        return f"no gradient at all: the score does not react to any pixel{remedy}"
 
     def _draw(self, path: str, explanation: Explanation) -> Path | None:
         if self._drawings is None:

@@ -122,6 +122,8 @@ _THIRD_PARTY = frozenset(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, and return its exit code."""
+    # gRPC's C code, once it is loaded, tells on stderr of each connection that ends.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in arguments if not word.startswith("-")), None)
     try:
