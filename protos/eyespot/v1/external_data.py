@@ -11,8 +11,8 @@ from __future__ import annotations
 import mmap
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 # By kind of message: the fields that lead to a tensor, and the kind of what they hold.
 # Numbers are those of onnx.proto, IR version 13.
@@ -38,8 +38,7 @@ class ExternalDataError(ValueError):
     """A graph is no protobuf, or keeps weights where they must not be read."""
 
 
-@dataclass(frozen=True)
-class ExternalTensor:
+class ExternalTensor(NamedTuple):
     """A tensor whose numbers are said to lie in another file.
 
     Attributes:

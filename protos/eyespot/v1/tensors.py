@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,7 @@ class TensorError(ValueError):
     """The elements, the datatype and the shape of a tensor do not fit together."""
 
 
-@dataclass(frozen=True)
-class Datatype:
+class Datatype(NamedTuple):
     """One element type, under each name that it has.
 
     Attributes:

@@ -3,7 +3,7 @@
 import asyncio
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from eyespot.server.errors import (
     DrainingError,
@@ -23,8 +23,7 @@ class ModelState(enum.Enum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True)
-class IndexEntry:
+class IndexEntry(NamedTuple):
     """What RepositoryIndex tells of one version; the version is empty when none is known."""
 
     model_name: str
@@ -102,7 +101,7 @@ class Dataplane:
         """Tells something of a version that is served all the same; empty takes it back."""
         entry = self._entries.get((model_name, model_version))
         if entry is not None and entry.state is ModelState.READY:
-            self._set(replace(entry, reason=text))
+            self._set(entry._replace(reason=text))
 
     def model(self, name: str, version: str = "") -> Model:
         """Finds a ready model; an empty version means the latest.

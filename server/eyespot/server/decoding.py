@@ -7,7 +7,6 @@ are prepared once, when it is first called.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +31,7 @@ _TIMEOUT, _PRIORITY = "timeout", "priority"
 _CLASSIFICATION = "classification"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
+class RequestedOutput(NamedTuple):
     """An output that is asked for.
 
     `classification` is 0 or the number of classes wanted; `part` is where in shared memory

@@ -1,7 +1,7 @@
 """What loading a version yields, and whether its files still are those that it was loaded from."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ from eyespot.v1.manifest import Manifest
 Array = NDArray[np.generic]
 
 
-@dataclass(frozen=True)
-class LoadedVersion:
+class LoadedVersion(NamedTuple):
     """What loading a version yields; what explains it comes later.
 
     `good_inputs` ran at the load: None where nothing that was made up did.

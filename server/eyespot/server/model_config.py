@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -140,8 +140,7 @@ class ModelConfig:
     unhonoured: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """What config.pbtxt says, before the graph is known."""
 
     message: model_config_pb2.ModelConfig

@@ -10,8 +10,8 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from eyespot.server.errors import RepositoryError, StartError
 from eyespot.server.model_config import ConfigFile, empty_config, parse_config, read_config
@@ -33,8 +33,7 @@ _LONGEST_NAME = 255  # bytes, of one component of a path
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class VersionFolder:
+class VersionFolder(NamedTuple):
     """One version that is to be served."""
 
     model_name: str
@@ -53,8 +52,7 @@ class VersionFolder:
         return self.folder / ORIGINAL_FILE
 
 
-@dataclass(frozen=True)
-class BrokenModel:
+class BrokenModel(NamedTuple):
     """A model, or one version of it, that cannot be served, and why."""
 
     model_name: str

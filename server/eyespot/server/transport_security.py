@@ -7,9 +7,8 @@ while it is being replaced, is not taken up: connections get the former one mean
 import logging
 import ssl
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -18,8 +17,7 @@ from eyespot.server.errors import StartError
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CertificateFiles:
+class CertificateFiles(NamedTuple):
     """Where the server's certificate chain, its key and the authority of its callers lie.
 
     With a `client_ca`, a caller without a certificate of that authority gets no connection.
