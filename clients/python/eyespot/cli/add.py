@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eyespot.cli.argument_types import at_least_one, model_name
 from eyespot.cli.errors import telling
-from eyespot.cli.given_paths import check_files
+from eyespot.cli.given_paths import check_files, check_label_file
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import showing_progress
 
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Add the file."""
-    check_files(options.file, options.labels)
+    check_files(options.file)
+    check_label_file(options.labels)
     with showing_progress() as tell:
         tell("loading PyTorch")
         from eyespot.exporter import ExportError, add_model
