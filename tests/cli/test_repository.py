@@ -153,7 +153,7 @@ def test_add_takes_any_onnx_file(run, tiny_repository, tmp_path):
     ran = run("add", file, "--name", "twice", "--output", tmp_path / "models")
     assert ran.code == 0
     assert "added twice version 1" in ran.out
-    assert "without saliency" in ran.out
+    assert "without gradients" in ran.out
     ran = run("inspect", tmp_path / "models" / "twice")
     assert "no: there is no PyTorch original" in ran.out
 

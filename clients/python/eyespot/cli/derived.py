@@ -76,12 +76,12 @@ def _parity_facts(manifest: Manifest) -> dict[str, object]:
     parity = manifest.parity
     if parity is None:
         return {}
-    original = "the PyTorch original" if ORIGINAL_FILE in manifest.files else "its source"
+    compared = "PyTorch" if ORIGINAL_FILE in manifest.files else "the source"
     worst = max(case.max_rel_diff for case in parity.cases)
     return {
-        "max rel diff": f"{worst:.2g}, of the outputs from {original}'s as a fraction of their "
-        f"scale, on {counted(len(parity.cases), 'batch', 'batches')}",
-        "tolerance": f"{parity.rtol:g} of the same, which the server and `eyespot check` allow",
+        f"from {compared}": f"{worst:.2g} of its outputs' scale at most, on "
+        f"{counted(len(parity.cases), 'batch', 'batches')}",
+        "tolerance": f"{parity.rtol:g} of that scale, which the server and `eyespot check` allow",
     }
 
 
