@@ -150,9 +150,9 @@ def _without_labels(labels: Sequence[str]) -> str:
     if any(name != str(index) for index, name in enumerate(labels)):
         return ""
     return (
-        ", as those of one without labels are: export it with --labels, or put "
-        f"{LABELS_FILE}, one class a line, beside its config.pbtxt, and label_filename: "
-        f'"{LABELS_FILE}" into the output there'
+        "; if it has no labels, export it with --labels, or put them, one a line, into "
+        f'{LABELS_FILE} beside its config.pbtxt, and label_filename: "{LABELS_FILE}" into the '
+        "output there"
     )
 
 

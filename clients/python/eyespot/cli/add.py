@@ -8,7 +8,8 @@ from pathlib import Path
 from eyespot.cli.argument_types import at_least_one, model_name
 from eyespot.cli.errors import UsageError, telling
 from eyespot.cli.given_paths import check_files, check_label_file
-from eyespot.cli.output import add_json_argument, print_json
+from eyespot.cli.inspect import rule_text
+from eyespot.cli.output import add_json_argument, print_facts, print_json
 from eyespot.cli.progress import showing_progress
 from eyespot.cli.rule_arguments import (
     KNOWN_RULES,
@@ -72,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
         print_json(result)
         return 0
     print(f"added {options.name} version {result.model_version} at {result.path}")
+    if result.manifest.preprocessing is not None:
+        print_facts({"preprocessing": rule_text(result.manifest.preprocessing)})
     for note in result.notes:
         print(note)
     return 0
