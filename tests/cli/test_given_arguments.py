@@ -19,7 +19,8 @@ WRONG = [
     ),
     ("export lenet5 --output new --weights a.pt", 1, "a.pt cannot be read: no such file"),
     ("export lenet5 --output new --weights there/a", 1, "there/a cannot be read: no such file"),
-    ("export lenet5 --output new --labels there", 1, "there cannot be read: is a directory"),
+    ("export lenet5 --output new --labels there", 1, "there is a folder: a text file, one class"),
+    ("add two.txt --name a --output new --labels there", 1, "there is a folder: a text file"),
     ("export lenet5 --output new --labels two.txt", 1, "two.txt has 2 labels for 10 classes"),
     (
         "export resnet18 --output new --labels two.txt --num-classes 1",
@@ -49,6 +50,7 @@ WRONG = [
     ("quantize here/net --calibration there", 1, "is no model repository: there is no such folder"),
     ("quantize there/net --calibration here", 1, "here is no folder"),
     ("quantize there/net --calibration there --plot here/a.png", 1, "there is no folder here"),
+    ("convert there/net", 2, "--float16 (half the size, for GPUs) or --int8-weights"),
     ("convert there/net/3 --float16", 1, "net has no version 3"),
     ("optimize there", 1, "there is a repository; name one of its models: net"),
     ("check here", 1, "is no model repository"),

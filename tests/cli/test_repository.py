@@ -10,10 +10,12 @@ import time
 
 import pytest
 from PIL import Image
+from tests.exporter.test_pixel_input import save
 
 from eyespot.cli.main import main
 from eyespot.exporter import NotWorthwhileError
 from eyespot.exporter.quantisation import Sensitivity
+from eyespot.v1.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +155,28 @@ def test_add_takes_any_onnx_file(run, tiny_repository, tmp_path):
     ran = run("add", file, "--name", "twice", "--output", tmp_path / "models")
     assert ran.code == 0
     assert "added twice version 1" in ran.out
-    assert "without saliency" in ran.out
+    assert "without gradients" in ran.out
+    assert "occlusion" not in ran.out  # it takes no maps
     ran = run("inspect", tmp_path / "models" / "twice")
     assert "no: there is no PyTorch original" in ran.out
+
+
+def test_add_lets_an_onnx_file_take_pictures(run, tmp_path):
+    file = save(tmp_path / "same.onnx", ["N", 3, 2, 5])
+    words = ["add", file, "--name", "same", "--output", tmp_path / "models"]
+    ran = run(*words, "--resize", "2x5", "--mean", "0.5,0.5,0.5")
+    assert ran.code == 0, ran.err
+    assert "preprocessing  to RGB, resize height and width to (2, 5)" in ran.out
+    assert "occlusion and rise explain it\n" in ran.out
+    rule = run(*words, "--name", "again", "--resize", "2x5", "--json").json["manifest"][
+        "preprocessing"
+    ]
+    assert (rule["resize_size"], rule["mean"]) == ([2, 5], [0.485, 0.456, 0.406])
+    ran = run(*words, "--preprocessing", "imagenet", "--mean", "1,1,1")
+    assert (ran.code, "it does not go with --mean" in ran.err) == (2, True)
+    ran = run(*words, "--preprocessing", tmp_path / "rule.json")
+    assert (ran.code, "rule.json cannot be read" in ran.err) == (1, True)
+    assert "once its config.pbtxt tells the channels" in run(*words, "--name", "floats").out
 
 
 def test_flags_of_the_export_reach_it(run, tmp_path):
@@ -346,6 +367,10 @@ def test_smaller_versions_are_made_and_told_of(run, repository, tmp_path, monkey
     assert "drew letters-sensitivity.png" in ran.out
     assert (tmp_path / "letters-sensitivity.png").exists()
     assert "of 16 held-out pictures" in ran.out
+    rtol = read_manifest(tmp_path / "models/letters_int8/1/manifest.json").parity.rtol
+    assert rtol > 1e-4  # of eight bits
+    assert f"{rtol:g} of that scale, which the server and `eyespot check` allow" in ran.out
+    assert "from PyTorch" in ran.out
     assert any(line.startswith("wrote letters_int8 version 1 at ") for line in lines)
 
     assert run("convert", "models/letters", "--int8-weights", "--name", "small").code == 0

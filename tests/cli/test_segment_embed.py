@@ -92,3 +92,4 @@ def test_logits_are_no_embedding(words, run, address, pictures, tmp_path):
               "--server", address, *extra)  # fmt: skip
     assert ran.code == 1
     assert "has no output 'embedding'" in ran.err
+    assert "it has logits, which `eyespot infer` reads" in ran.err

@@ -13,7 +13,7 @@ from eyespot.v1 import model_config_pb2
 def test_each_picture_gets_its_likeliest_classes_with_labels(client, picture):
     green, blue = client.classify("colors", [picture((0, 1, 0)), picture((0, 0, 2))], top_k=2)
     # Logits 0, 4, 0.
-    assert [each.label for each in green] == ["green", "red"]
+    assert [each.label for each in green] == [each.name for each in green] == ["green", "red"]
     assert green[0].index == 1
     assert green[0].logit == 4
     assert green[0].probability == pytest.approx(math.exp(4) / (math.exp(4) + 2))
@@ -40,7 +40,7 @@ def test_an_array_of_another_rank_is_refused(client):
 def test_without_labels_there_are_numbers(client, servicer):
     servicer.has_config = False
     [classes] = client.classify("planes", np.ones((1, 2, 3), np.float32))
-    assert (classes[0].index, classes[0].label) == (0, "")
+    assert (classes[0].index, classes[0].label, classes[0].name) == (0, "", "class 0")
     assert classes[0].probability == pytest.approx(1 / 6)
 
 
@@ -74,7 +74,9 @@ def test_which_output_is_the_logits():
     assert output_name(metadata("scores"), None, usual="logits") == "scores"
     assert output_name(metadata("features", "logits"), None, usual="logits") == "logits"
     assert output_name(metadata("features", "scores"), "scores", usual="logits") == "scores"
-    with pytest.raises(ClientError, match="no output 'logits'; name one of features, scores"):
+    with pytest.raises(
+        ClientError, match="no output 'logits', but features, scores: in Python, `output=`"
+    ):
         output_name(metadata("features", "scores"), None, usual="logits")
 
 

@@ -53,7 +53,7 @@ def test_the_configuration_is_read_off_the_graph(tmp_path):
     assert [(o.name, list(o.dims), o.label_filename) for o in config.output] == [
         ("y", [3], "labels.txt")
     ]
-    assert any("without saliency" in note for note in result.notes)
+    assert any("without gradients" in note for note in result.notes)
     manifest = read_manifest(result.path / "manifest.json")
     assert (manifest.gradient_node, manifest.parity, manifest.opset_version) == (None, None, 18)
     assert manifest.inputs[0].shape == ("batch", 4)
@@ -61,7 +61,7 @@ def test_the_configuration_is_read_off_the_graph(tmp_path):
     assert not inspect_entry(tmp_path / "here", "linear").is_explainable
     (checked,) = check_repository(tmp_path / "here")
     assert checked.ok
-    assert "without saliency" in checked.notes[0]
+    assert "without gradients" in checked.notes[0]
 
 
 @pytest.mark.parametrize(("rows", "answer_rows"), [(5, 5), ("N", 5)])

@@ -8,11 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from eyespot.exporter import export, export_zoo_parts
+from eyespot.exporter.capture import find_gradient_node
 from eyespot.exporter.errors import GradientError, LayerNameError
-from eyespot.exporter.gradient_graph import check_layers
+from eyespot.exporter.gradient_graph import find_layers
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
+from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import read_manifest, sha256_of
+from eyespot.v1.preprocessing import PreprocessingRule
 
 GRAPHS = {
     *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),
@@ -78,9 +81,33 @@ def test_a_name_that_is_no_layers_is_told_before_anything_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+class Reusing(nn.Module):
+    """One rectifier for two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.last = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.block[1](self.last(self.block(x))).mean((2, 3))
+
+
+def test_a_module_may_be_named_that_has_one_node():
+    rule = PreprocessingRule((8, 8), None, "nearest", "RGB", (0.5,) * 3, (0.5,) * 3)
+    pixels = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    program = torch.export.export(Preprocessed(Reusing(), rule).eval(), (pixels,))
+    start = find_gradient_node(program)
+    names = ["conv2d_1", "block.0", "network.last"]
+    nodes = ("conv2d_1", "conv2d", "conv2d_1")
+    assert find_layers(program, names, gradient_node=start) == nodes
+    with pytest.raises(LayerNameError, match=r"'block\.1' has several nodes: .* relu or relu_1"):
+        find_layers(program, ["block.1"], gradient_node=start)
+
+
 def test_without_a_place_where_gradients_begin_there_are_no_layers():
     with pytest.raises(LayerNameError, match=r"nothing is explained by layer 'relu'"):
-        check_layers(None, ["relu"], gradient_node=None)
+        find_layers(None, ["relu"], gradient_node=None)
 
 
 def test_layers_are_named_of_one_model_alone(tmp_path):

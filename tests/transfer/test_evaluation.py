@@ -93,6 +93,7 @@ def test_files_that_are_no_pictures_are_named(data):
     [
         (("red", "cyan"), "classes that the model has not: blue; the model's are red, cyan"),
         (("red", "red", "blue"), "have the same name: red"),
+        (("0", "1", "2"), r"model's are 0, 1, 2; if .* --labels, or put them.* labels\.txt"),
         (("cyan",), "one output, 'cyan': .* that class and one other, found blue, red"),
     ],
 )

@@ -109,10 +109,11 @@ def test_a_whole_module_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no torch file, or a damaged one"),
-        (b"<html>404 Not Found</html>", "no torch file, or a damaged one"),
-        (b"PK\x03\x04 a zip that ends here", "no torch file, or a damaged one"),
-        (bytes(range(256)) * 16, "no torch file, or a damaged one"),
+        (b"", "no weights file, or a damaged one"),
+        (b"# Notes", r"no weights file.*\(no pickle of tensors\).*safetensors or .*\.pth, \.th\)"),
+        (b"<html>404 Not Found</html>", "no weights file, or a damaged one"),
+        (b"PK\x03\x04 a zip that ends here", "no weights file, or a damaged one"),
+        (bytes(range(256)) * 16, "no weights file, or a damaged one"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, message):
@@ -126,7 +127,7 @@ def test_other_files_are_refused(tmp_path, content, message):
 def test_truncated_files_are_refused(tmp_path, legacy):
     path = saved(tmp_path / "weights.pt", legacy=legacy)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(WeightsError, match=r"weights.pt is no torch file, or a damaged one"):
+    with pytest.raises(WeightsError, match=r"weights.pt is no weights file, or a damaged one"):
         read_state_dict(path)
 
 

@@ -81,6 +81,7 @@ def test_every_difference_of_names_is_counted_and_the_first_shown(tmp_path):
     with pytest.raises(WeightsError) as raised:
         create_model("lenet5_modern", weights=path)
     message = str(raised.value)
+    assert "Nearest: conv1.bias" not in message  # of 6 numbers, and the bn1.bias there of 16
     assert message.startswith("resnet.th does not fit this network. Missing: conv1.bias, conv2.")
     # 10 parameters in the network, of which the file has the name conv1.weight alone.
     assert "conv2.bias, fc1.weight, fc1.bias and 4 more. Unexpected: bn1.weight," in message

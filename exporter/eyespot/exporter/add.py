@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +16,8 @@ from eyespot.exporter.capture import BATCH
 from eyespot.exporter.errors import LabelsError, OnnxError
 from eyespot.exporter.labels import check_labels, read_labels, repetition_notes
 from eyespot.exporter.model_config import build_config, default_batch_size
-from eyespot.exporter.parity import open_session
+from eyespot.exporter.parity import open_session, run_session
+from eyespot.exporter.pixel_input import choose_pixel_input
 from eyespot.exporter.repository import check_name, plan_version, written_version
 from eyespot.v1.external_data import ExternalDataError, check_external_data
 from eyespot.v1.manifest import (
@@ -28,9 +29,14 @@ from eyespot.v1.manifest import (
     sha256_of,
     write_manifest,
 )
+from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import datatype_from_onnx
 
-NO_SALIENCY = "serves without saliency: an ONNX file has no PyTorch original to differentiate"
+_NO_GRADIENTS = "serves without gradients: an ONNX file has no PyTorch original to differentiate"
+_ANY_GRAPH = "; occlusion and rise explain it"
+_IF_CHANNELS_ARE_KNOWN = (
+    f"{_ANY_GRAPH} once its config.pbtxt tells the channels of its input (format: FORMAT_NCHW)"
+)
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,13 @@ def add_model(
     name: str,
     labels: Sequence[str] | Path | None = None,
     max_batch_size: int | None = None,
+    preprocessing: str | Path | PreprocessingRule | None = None,
+    rule_changes: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> AddResult:
     """Add an ONNX file to a model repository; its configuration is read off its graph.
+
+    With preprocessing it takes pixels, and is asked with pictures; see `pixel_input`.
 
     Args:
         onnx_path: With its external data beside it, if it has any.
@@ -67,6 +77,9 @@ def add_model(
         name: Of the model; if it is there, this becomes its next version.
         labels: One for each class, or a file of them.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
+        preprocessing: "imagenet", a rule, or a JSON file with one; without, it is asked with
+            arrays.
+        rule_changes: Values of the rule to change, by their names.
         replace: Replace the latest version, and what else stands in the way.
 
     Raises:
@@ -85,6 +98,10 @@ def add_model(
         raise OnnxError(f"{path.name} has no dynamic first dimension: it cannot be batched")
     if is_batched:
         inputs, outputs = _named_rows(inputs), _named_rows(outputs)
+    pixels = rule = None
+    if preprocessing is not None:
+        pixels = choose_pixel_input(inputs, preprocessing, rule_changes or {})
+        inputs, rule = [pixels.pixels], pixels.rule
     if isinstance(labels, Path):
         labels = read_labels(labels)
     labelled = None if labels is None else _labelled_output(outputs, check_labels(labels))
@@ -96,25 +113,33 @@ def add_model(
         if is_batched
         else 0,
         labelled_output=labelled,
+        image_format="FORMAT_NONE" if rule is None else "FORMAT_NHWC",
+        parameters=None if rule is None else rule.to_parameters(),
     )
     plan = plan_version(
         repository, config, labels=labels, max_batch_size=max_batch_size, replace=replace
     )
     with written_version(repository, plan) as draft:
-        shutil.copyfile(path, draft.folder / MODEL_FILE)
+        if pixels is None:
+            shutil.copyfile(path, draft.folder / MODEL_FILE)
+        else:
+            onnx.save(pixels.put_before(model), draft.folder / MODEL_FILE)
         for file in data:
             (draft.folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path.parent / file, draft.folder / file)
-        open_session(draft.folder / MODEL_FILE)  # as it will be served, data and all
+        served = open_session(draft.folder / MODEL_FILE)  # as it will be served, data and all
+        if pixels is not None:
+            names = [spec.name for spec in outputs]
+            pixels.check(run_session(session), run_session(served), outputs=names)
         manifest = Manifest(
             model_name=name,
             model_version=draft.model_version,
             provenance=Provenance(architecture=model.graph.name, weights=path.name),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
-            channel_axis=None,
+            channel_axis=None if rule is None else 3,
             gradient_node=None,
-            preprocessing=None,
+            preprocessing=rule,
             parity=None,
             opset_version=_opset(model),
             parameter_count=None,
@@ -124,9 +149,17 @@ def add_model(
             else {},
         )
         write_manifest(manifest, draft.folder / MANIFEST_FILE)
-    notes = (*plan.standing(repository), NO_SALIENCY, *repetition_notes(labels or ()))
+    said = _NO_GRADIENTS + _other_saliency(inputs, rule)
+    notes = (*plan.standing(repository), said, *repetition_notes(labels or ()))
     written = repository / name / draft.model_version
     return AddResult(written, draft.model_version, manifest, notes)
+
+
+def _other_saliency(inputs: Sequence[TensorSpec], rule: PreprocessingRule | None) -> str:
+    """Tell what explains pictures without gradients, and what that needs."""
+    if rule is not None:
+        return _ANY_GRAPH
+    return _IF_CHANNELS_ARE_KNOWN if any(len(spec.shape) == 4 for spec in inputs) else ""
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -261,7 +261,7 @@ class _Examination:
         if manifest.parity is None or (
             manifest.derivations and ORIGINAL_FILE not in manifest.files
         ):
-            self.notes.append(f"no {ORIGINAL_FILE}: it serves without saliency, unproven")
+            self.notes.append(f"no {ORIGINAL_FILE}: it serves without gradients, unproven")
             return
         try:
             original = open_original(

@@ -19,7 +19,7 @@ from eyespot.exporter.face import Face, describe
 from eyespot.exporter.gradient_graph import (
     ROWS,
     WrittenGradients,
-    check_layers,
+    find_layers,
     write_gradients,
 )
 from eyespot.exporter.labels import read_labels, repetition_notes
@@ -129,9 +129,9 @@ def export(
             2 GiB are kept anyway.
         gradient_graph: Write the gradient as ONNX graphs as well, for servers without PyTorch.
             Where an operator is in the way, the notes say which, and the rest is written.
-        gradient_layers: Nodes of the captured graph that Grad-CAM and its kin may then be asked
-            about without PyTorch, beside the last spatial map before pooling; each takes a file
-            of its own. They imply `gradient_graph`.
+        gradient_layers: Nodes of the captured graph, or modules with one, that Grad-CAM and its
+            kin may then be asked about without PyTorch, beside the last spatial map before
+            pooling; each takes a file of its own. They imply `gradient_graph`.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
         rtol: Tolerated difference, as a fraction of the output's scale.
@@ -171,7 +171,9 @@ def export(
             labels=labels,
         )
         if gradient_layers:
-            check_layers(program, gradient_layers, gradient_node=face.gradient_node)
+            gradient_layers = find_layers(
+                program, gradient_layers, gradient_node=face.gradient_node
+            )
         plan = plan_version(
             repository,
             face.config(name, max_batch_size, independent_classes=independent_classes),

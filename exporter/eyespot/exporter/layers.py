@@ -220,7 +220,7 @@ class _Reader(fx.Interpreter):
         window, sizes = self.tracker.window or (None, ())
         return Layer(
             node=node.name,
-            scope=_scope(node),
+            scope=scope_of(node),
             kind=window.text() if window else _operator(node),
             output_shape=tuple(value.shape),
             output_size=window.formula(sizes) if window else "",
@@ -275,7 +275,8 @@ def _stand_in(node: fx.Node, input_size: int | None) -> Any:
     return torch.empty(sizes, dtype=value.dtype, device=value.device)
 
 
-def _scope(node: fx.Node) -> str:
+def scope_of(node: fx.Node) -> str:
+    """Name the module that a node comes from; "" where it comes from none of its own."""
     stack = [scope for scope, _ in (node.meta.get("nn_module_stack") or {}).values() if scope]
     return stack[-1] if stack else ""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eyespot.exporter.errors import PreprocessingFitError
 from eyespot.v1.preprocessing import IMAGENET, PreprocessingError, PreprocessingRule
@@ -45,6 +47,18 @@ def choose_rule(
     raise PreprocessingFitError(
         f"preprocessing {wanted!r} is neither 'imagenet' nor 'none' nor a JSON file"
     )
+
+
+def change_rule(rule: PreprocessingRule, changes: Mapping[str, Any]) -> PreprocessingRule:
+    """Change values of a rule, by their names.
+
+    Raises:
+        PreprocessingFitError: What comes of it is no rule.
+    """
+    try:
+        return dataclasses.replace(rule, **changes)
+    except PreprocessingError as error:
+        raise PreprocessingFitError(str(error)) from error
 
 
 def read_rule(path: Path) -> PreprocessingRule:

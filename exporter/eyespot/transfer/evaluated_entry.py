@@ -82,7 +82,7 @@ def check_is_classifier(
     if rule is None:
         raise EvaluationError(
             f"{name} tells no preprocessing rule: how a picture becomes its input is not known; "
-            "export it with one"
+            "export it with one (`eyespot add --preprocessing` gives an ONNX file one)"
         )
     return rule
 

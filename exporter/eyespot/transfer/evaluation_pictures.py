@@ -15,6 +15,7 @@ from eyespot.transfer.data import list_data, load_data
 from eyespot.transfer.errors import EvaluationError
 from eyespot.transfer.picture_listing import Listed, Listing
 from eyespot.transfer.picture_reading import read_pictures
+from eyespot.v1.manifest import LABELS_FILE
 from eyespot.v1.preprocessing import PreprocessingRule
 
 _SHOWN = 5
@@ -132,7 +133,7 @@ def _index(listing: Listing, labels: Sequence[str], names: tuple[str, ...]) -> d
     if unknown:
         raise EvaluationError(
             f"the data have classes that the model has not: {_some(unknown)}; the model's are "
-            f"{_some(labels)}"
+            f"{_some(labels)}{_without_labels(labels)}"
         )
     counts = Counter(names)
     repeated = [name for name in listing.labels if counts[name] > 1]
@@ -142,6 +143,17 @@ def _index(listing: Listing, labels: Sequence[str], names: tuple[str, ...]) -> d
             "a picture is of cannot be told"
         )
     return {name: at for at, name in enumerate(names)}
+
+
+def _without_labels(labels: Sequence[str]) -> str:
+    """Say what to do where the classes of the model have numbers and no names."""
+    if any(name != str(index) for index, name in enumerate(labels)):
+        return ""
+    return (
+        "; if it has no labels, export it with --labels, or put them, one a line, into "
+        f'{LABELS_FILE} beside its config.pbtxt, and label_filename: "{LABELS_FILE}" into the '
+        "output there"
+    )
 
 
 def _targets(

@@ -81,8 +81,7 @@ def _refused(file_name: str, reason: str) -> WeightsError:
     """Say what the pickle asked for; never pass on torch's advice to read it all the same."""
     code = re.search(r"GLOBAL (\S+)", reason)
     if code is None:
-        operand = re.search(r"Unsupported operand \d+", reason)
-        return _damaged(file_name, operand[0] if operand else "no pickle of tensors")
+        return _damaged(file_name, "no pickle of tensors")
     return WeightsError(
         f"{file_name} holds more than tensors: reading it would run code ({code[1]}), which we "
         "do not. Where you trust it, save its tensors alone: torch.save(model.state_dict(), FILE)"
@@ -91,7 +90,10 @@ def _refused(file_name: str, reason: str) -> WeightsError:
 
 def _damaged(file_name: str, reason: str) -> WeightsError:
     first_sentence = re.split(r"\.\s", reason, maxsplit=1)[0]
-    return WeightsError(f"{file_name} is no torch file, or a damaged one: {first_sentence}")
+    return WeightsError(
+        f"{file_name} is no weights file, or a damaged one ({first_sentence}): a state_dict is "
+        "expected, in safetensors or as torch.save writes it (.pt, .pth, .th)"
+    )
 
 
 def _unnest(content: Any, file_name: str) -> Mapping[str, Tensor]:

@@ -191,10 +191,14 @@ def _require_fit(
 def _nearest(
     own: StateDict, state_dict: StateDict, missing: Sequence[str], unexpected: Sequence[str]
 ) -> list[str]:
-    """Say which names of the file may stand for the first that are missing."""
+    """Say which names of the file may stand for the first that are missing.
+
+    They have as many numbers; a transposed tensor may be meant, another size is another layer.
+    """
     found = []
     for name in missing[:_SHOWN]:
-        for close in difflib.get_close_matches(name, unexpected, n=1):
+        fitting = [each for each in unexpected if state_dict[each].numel() == own[name].numel()]
+        for close in difflib.get_close_matches(name, fitting, n=1):
             there, here = _shape(state_dict[close].shape), _shape(own[name].shape)
             shapes = "" if there == here else f" ({there} there, {here} here)"
             found.append(f"{name} may be {close} in the file{shapes}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from eyespot.cli.derived import add_derived_arguments, deriving, print_derived
+from eyespot.cli.errors import UsageError
 from eyespot.cli.output import add_json_argument, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_derived_arguments(parser, suffix="_fp16 or NAME_int8_weights")
-    kind = parser.add_mutually_exclusive_group(required=True)
+    kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         "--float16",
         dest="to",
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert the model."""
+    if options.to is None:
+        raise UsageError(
+            "tell what to make of it: --float16 (half the size, for GPUs) or --int8-weights (a "
+            "quarter of the size, for small disks)"
+        )
     with deriving(options) as (model, arguments):
         from eyespot.exporter.quantisation import convert
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from eyespot.cli.argument_types import model_name
 from eyespot.cli.entry_place import split_entry
 from eyespot.cli.errors import UsageError, telling
-from eyespot.cli.output import number_text, print_facts
+from eyespot.cli.output import counted, number_text, print_facts
 from eyespot.cli.progress import showing_progress
+from eyespot.v1.manifest import ORIGINAL_FILE, Manifest
 
 if TYPE_CHECKING:
     from eyespot.exporter.quantisation import Derived
@@ -55,7 +56,6 @@ def deriving(options: argparse.Namespace) -> Iterator[tuple[tuple[Path, str], di
 def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
     """Print where a version is, and what came of it."""
     step = derived.manifest.derivations[-1]
-    parity = derived.manifest.parity
     print(f"{step}")
     print_facts(
         {
@@ -63,14 +63,26 @@ def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
             "size": f"{size_text(step.measured['bytes'])}, before "
             f"{size_text(step.measured['source_bytes'])}",
             "speed here": "\n".join(map(_speed_text, step.measured["speed"])),
-            "tolerance": parity
-            and f"{parity.rtol:g} of the original's scale, stated for the "
-            "server and `eyespot check`",
+            **_parity_facts(derived.manifest),
         }
     )
     print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
     for note in derived.notes:
         print(note)
+
+
+def _parity_facts(manifest: Manifest) -> dict[str, object]:
+    """Tell how far the version is from what it is checked against, and may be."""
+    parity = manifest.parity
+    if parity is None:
+        return {}
+    compared = "PyTorch" if ORIGINAL_FILE in manifest.files else "the source"
+    worst = max(case.max_rel_diff for case in parity.cases)
+    return {
+        f"from {compared}": f"{worst:.2g} of its outputs' scale at most, on "
+        f"{counted(len(parity.cases), 'batch', 'batches')}",
+        "tolerance": f"{parity.rtol:g} of that scale, which the server and `eyespot check` allow",
+    }
 
 
 def size_text(count: int) -> str:

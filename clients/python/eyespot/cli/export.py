@@ -19,14 +19,19 @@ from eyespot.cli.given_paths import (
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
 from eyespot.cli.parity_output import print_parity
 from eyespot.cli.progress import showing_progress
+from eyespot.cli.rule_arguments import (
+    KNOWN_RULES,
+    RULE_OPTIONS,
+    add_rule_arguments,
+    given_values,
+    rule_changes,
+)
 from eyespot.cli.zoo_names import CLASSES, check_network
-from eyespot.v1.preprocessing import INTERPOLATIONS, PreprocessingError, PreprocessingRule
+from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 if TYPE_CHECKING:
     from eyespot.exporter import ExportResult, ZooRow
 
-_KNOWN_RULES = ("imagenet", "none")
-_RULE_OPTIONS = ("mean", "std", "resize", "crop", "interpolation")
 _OF_ONE_MODEL = (
     "weights",
     "transform_input",
@@ -38,7 +43,7 @@ _OF_ONE_MODEL = (
     "parity_images",
     "gradient_layer",
     "preprocessing",
-    *_RULE_OPTIONS,
+    *RULE_OPTIONS,
 )
 
 
@@ -87,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="the same, with a further layer for grad_cam and its kin beside the last spatial map; "
-        "may be repeated (see `eyespot inspect MODEL --layers`)",
+        "may be repeated (a NODE of `eyespot inspect MODEL --layers`, or a LAYER with one)",
     )
     parser.add_argument(
         "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"
@@ -101,31 +106,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, help="of random weights and inputs (default 0)"
     )
-    _add_rule_arguments(parser)
-    add_json_argument(parser)
-
-
-def _add_rule_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "preprocessing",
+    add_rule_arguments(
+        parser,
         "What a picture goes through; the rule of the weights or of the network unless told. "
         "The single values change that rule.",
+        known="imagenet|none|FILE",
     )
-    group.add_argument(
-        "--preprocessing", metavar="imagenet|none|FILE", help="a known rule, none, or a JSON file"
-    )
-    group.add_argument("--mean", type=_numbers, metavar="R,G,B", help="of pixels in [0, 1]")
-    group.add_argument("--std", type=_numbers, metavar="R,G,B", help="of pixels in [0, 1]")
-    group.add_argument(
-        "--resize", type=_resize, metavar="SIZE|HxW", help="shorter side, or both sides"
-    )
-    group.add_argument("--crop", type=_crop, metavar="SIZE|HxW", help="cut from the centre")
-    group.add_argument(
-        "--interpolation",
-        choices=INTERPOLATIONS,
-        metavar="FILTER",
-        help=f"of the resizing: {', '.join(INTERPOLATIONS)}",
-    )
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -134,9 +121,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("name one MODEL of the zoo, or ask for --all of them")
     if options.all:
         return _export_all(options)
-    if options.preprocessing and _changes(options):
-        given = ", ".join(f"--{name}" for name in _changes(options))
-        raise UsageError(f"--preprocessing tells the whole rule: it does not go with {given}")
+    if options.preprocessing and rule_changes(options):
+        raise UsageError(
+            f"--preprocessing tells the whole rule: it does not go with {given_values(options)}"
+        )
     _check_given(options)
     with showing_progress() as tell:
         tell("loading PyTorch")
@@ -173,7 +161,7 @@ def _check_given(options: argparse.Namespace) -> None:
     check_weights(options.weights, network=options.model)
     check_labels(options.labels, classes=options.num_classes or CLASSES[options.model])
     rule = options.preprocessing
-    check_files(Path(rule) if rule not in (None, *_KNOWN_RULES) else None)
+    check_files(Path(rule) if rule not in (None, *KNOWN_RULES) else None)
     check_picture_folder(options.parity_images)
 
 
@@ -258,16 +246,11 @@ def _print(result: ExportResult) -> None:
         print_parity(manifest.parity)
 
 
-def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in _RULE_OPTIONS}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _rule(options: argparse.Namespace) -> str | Path | PreprocessingRule | None:
     told: str | None = options.preprocessing
     if told is not None:
-        return told if told in _KNOWN_RULES else Path(told)
-    changes = _changes(options)
+        return told if told in KNOWN_RULES else Path(told)
+    changes = rule_changes(options)
     return _changed_rule(options, changes) if changes else None
 
 
@@ -284,42 +267,8 @@ def _changed_rule(options: argparse.Namespace, changes: dict[str, Any]) -> Prepr
         weights=options.weights,
     )
     if rule is None:
-        given = ", ".join(f"--{name}" for name in changes)
-        raise UsageError(f"{entry.name} takes no picture: {given} changes nothing")
-    fields = {"resize": "resize_size", "crop": "crop_size"}
+        raise UsageError(f"{entry.name} takes no picture: {given_values(options)} changes nothing")
     try:
-        return dataclasses.replace(
-            rule, **{fields.get(name, name): value for name, value in changes.items()}
-        )
+        return dataclasses.replace(rule, **changes)
     except PreprocessingError as error:
         raise UsageError(str(error)) from error
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(number) for number in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be numbers with commas between them, such as 0.5,0.5,0.5, found {text!r}"
-        ) from None
-
-
-def _resize(text: str) -> int | tuple[int, int]:
-    return _pair(text) if "x" in text else _side(text)
-
-
-def _crop(text: str) -> tuple[int, int]:
-    return _pair(text) if "x" in text else (_side(text), _side(text))
-
-
-def _pair(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return _side(height), _side(width)
-
-
-def _side(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be a number of pixels such as 224, or HEIGHTxWIDTH, found {text!r}"
-        )
-    return int(text)

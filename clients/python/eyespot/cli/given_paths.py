@@ -40,13 +40,24 @@ def check_picture_folder(path: Path | None) -> None:
         raise CommandError(f"{path} is no folder: a folder of pictures is expected")
 
 
+def check_label_file(path: Path | None) -> None:
+    """Make sure that a file of labels can be read.
+
+    Raises:
+        CommandError: It cannot, and why.
+    """
+    if path is not None and path.is_dir():
+        raise CommandError(f"{path} is a folder: a text file, one class a line, is expected")
+    check_files(path)
+
+
 def check_labels(path: Path | None, *, classes: int) -> None:
     """Make sure that a file has a label for each class.
 
     Raises:
         CommandError: It has not, or cannot be read, and why.
     """
-    check_files(path)
+    check_label_file(path)
     if path is None:
         return
     try:

@@ -167,7 +167,7 @@ def _print(quantised: Quantised) -> None:
     }
     if agreement.accuracy is not None and agreement.source_accuracy is not None:
         facts["accuracy"] = f"{agreement.accuracy:.2%}, before {agreement.source_accuracy:.2%}"
-    facts["max abs diff"] = f"{agreement.max_abs_diff:.3g}"
+    facts["max abs diff"] = f"{agreement.max_abs_diff:.3g}, between its outputs and the source's"
     if "map_rank_correlation" in step.measured:
         facts["rank correlation"] = (
             f"{step.measured['map_rank_correlation']:.3f}, of {step.measured['map_method']} maps "

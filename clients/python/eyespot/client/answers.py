@@ -135,8 +135,14 @@ def read_embeddings(vectors: Array) -> Array:
     return vectors
 
 
-# What models of other tasks give, which is not to be taken for what is asked for.
-TASK_OUTPUTS = frozenset({"logits", "segmentation", "flow", "embedding"})
+# What models of other tasks give, which is not to be taken for what is asked for, and what reads
+# it.
+TASK_OUTPUTS = {
+    "logits": "`eyespot infer` reads (in Python `classify`)",
+    "segmentation": "`eyespot segment` reads (in Python `segment`)",
+    "flow": "`infer` gives in Python",
+    "embedding": "`eyespot embed` reads (in Python `embed`)",
+}
 
 
 def output_name(metadata: ModelMetadata, output: str | None, *, usual: str) -> str:
@@ -147,15 +153,22 @@ def output_name(metadata: ModelMetadata, output: str | None, *, usual: str) -> s
     """
     names = [tensor.name for tensor in metadata.outputs]
     if output is None:
-        if len(names) == 1 and names[0] not in TASK_OUTPUTS - {usual}:
+        if len(names) == 1 and names[0] not in TASK_OUTPUTS.keys() - {usual}:
             return names[0]
         output = usual
     if output not in names:
         raise ClientError(
-            f"model {metadata.name!r} has no output {output!r}; "
-            f"name one of {', '.join(names)} as `output`"
+            f"model {metadata.name!r} has no output {output!r}, {_what_fits(names, usual)}"
         )
     return output
+
+
+def _what_fits(names: Sequence[str], usual: str) -> str:
+    """Say what to do about a model that has not the output that is asked for."""
+    fitting = next((name for name in names if name in TASK_OUTPUTS.keys() - {usual}), None)
+    if fitting is not None:
+        return f"which is needed here; it has {fitting}, which {TASK_OUTPUTS[fitting]}"
+    return f"but {', '.join(names)}: in Python, `output=` names the one that is meant"
 
 
 def label_of(labels: Sequence[str], index: int) -> str:

@@ -23,7 +23,7 @@ from eyespot.client.seen_picture import (
     to_image,
     write_picture,
 )
-from eyespot.client.values import ExplainTarget, ModelConfig
+from eyespot.client.values import ExplainTarget, ModelConfig, class_name
 from eyespot.v1 import explain_pb2
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
@@ -75,7 +75,7 @@ class Explanation:
     @property
     def title(self) -> str:
         """What is explained: "cat", or "cat rather than dog"."""
-        name = self.label or f"class {self.target}"
+        name = class_name(self.target, self.label)
         return f"{name} rather than {self.against}" if self.against else name
 
     @property
@@ -258,7 +258,7 @@ def _asked(
     if against is None:
         return {"label": label, "score_name": score_name}
     if not isinstance(against, str):
-        against = label_of(config.labels, int(against)) or f"class {against}"
+        against = class_name(int(against), label_of(config.labels, int(against)))
     return {"label": label, "score_name": f"difference of {score_name}s", "against": against}
 
 

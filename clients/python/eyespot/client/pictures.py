@@ -117,7 +117,8 @@ def _prepare(row: Picture | Array, rule: PreprocessingRule | None, model_name: s
     if rule is None:
         raise ClientError(
             f"model {model_name!r} tells no preprocessing rule, so that how a picture becomes "
-            "its input is not known: export it with one, or give eyespot.client NumPy arrays"
+            "its input is not known: export it with one (`eyespot add --preprocessing` gives an "
+            "ONNX file one), or give eyespot.client NumPy arrays"
         )
     image = load_picture(row)
     try:

@@ -20,7 +20,7 @@ from eyespot.client.seen_picture import (
     to_image,
     write_picture,
 )
-from eyespot.client.values import InferResult, ModelConfig
+from eyespot.client.values import InferResult, ModelConfig, class_name
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
 
@@ -37,6 +37,11 @@ class ClassShare:
     index: int
     label: str
     share: float
+
+    @property
+    def name(self) -> str:
+        """What to call the class: its label, or "class 3" where there is none."""
+        return class_name(self.index, self.label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +154,7 @@ class Segmentation:
             top = _MARGIN + number * _LINE
             red, green, blue = colors[number].tolist()
             pen.rectangle((left, top, left + _BOX, top + _BOX), fill=(red, green, blue))
-            text = f"{each.label or f'class {each.index}'}  {each.share:.1%}"
+            text = f"{each.name}  {each.share:.1%}"
             room = _LEGEND_WIDTH - _BOX - 8
             pen.text((left + _BOX + 8, top - 1), fit_text(text, font, room), _INK, font)
         return framed

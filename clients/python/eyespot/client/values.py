@@ -38,6 +38,11 @@ class InferResult:
         return f"InferResult({self.model_name} version {self.model_version}, {outputs})"
 
 
+def class_name(index: int, label: str) -> str:
+    """Name a class by its label; where that is empty, by its index."""
+    return label or f"class {index}"
+
+
 @dataclass(frozen=True)
 class Classification:
     """One class for one picture; `label` is empty when the model has no labels."""
@@ -46,6 +51,11 @@ class Classification:
     label: str
     probability: float
     logit: float
+
+    @property
+    def name(self) -> str:
+        """What to call the class: its label, or "class 3" where there is none."""
+        return class_name(self.index, self.label)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from eyespot.exporter.gradient_graph.gradient_graphs import (
     write_gradients,
 )
 from eyespot.exporter.gradient_graph.gradient_parity import compare
-from eyespot.exporter.gradient_graph.layer_places import check_layers
+from eyespot.exporter.gradient_graph.layer_places import find_layers
 
 __all__ = [
     "ROWS",
     "WrittenGradients",
-    "check_layers",
     "compare",
+    "find_layers",
     "open_gradients",
     "write_gradients",
 ]
