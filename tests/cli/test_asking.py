@@ -237,7 +237,7 @@ def test_values_that_cannot_be_are_wrong_usage(run, words):
 def test_a_model_without_a_rule_says_what_to_do(run, address, pictures, servicer):
     ran = run("infer", pictures / "green.png", "--server", address, "--model", "planes")
     assert ran.code == 1
-    assert "export it with one, or give eyespot.client NumPy arrays" in ran.err
+    assert "export it with one (`eyespot add --preprocessing` gives an ONNX file one)" in ran.err
 
 
 @pytest.mark.parametrize(
