@@ -4,7 +4,6 @@ import asyncio
 import functools
 import logging
 import math
-import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -16,6 +15,7 @@ from eyespot.server.errors import (
     InternalError,
     InvalidArgumentError,
     RequestError,
+    new_identity,
 )
 
 # The status message travels in a header, and headers are bounded.
@@ -110,7 +110,7 @@ def request_error(error: Exception, method: str) -> RequestError:
     """
     if isinstance(error, RequestError):
         return error
-    identity = os.urandom(6).hex()
+    identity = new_identity()
     _logger.error("internal error %s in %s", identity, method, exc_info=error)
     return InternalError(f"internal error {identity}")
 

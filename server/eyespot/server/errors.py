@@ -37,6 +37,7 @@ ServerError is a bug of ours: it is logged with its trace under an id, and the
 caller hears the id alone.
 """
 
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # models begin to load before gRPC is imported
@@ -231,3 +232,8 @@ class ConfigError(StartError):
 
 class DeviceUnavailableError(StartError):
     """The device asked for cannot be used; there is no silent fall back."""
+
+
+def new_identity() -> str:
+    """A word by which a line of the log is found again, and which tells nothing else."""
+    return os.urandom(6).hex()

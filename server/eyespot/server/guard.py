@@ -8,7 +8,6 @@ files and the request tried once more. Faults that come again open the circuit (
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 
 from eyespot.server.batcher import Clock
@@ -20,6 +19,7 @@ from eyespot.server.errors import (
     RequestError,
     UnavailableError,
     WorkerDiedError,
+    new_identity,
 )
 from eyespot.server.workers import Workers
 
@@ -121,7 +121,7 @@ class Guard:
             self._healing.cancel()
 
     def _note(self, kind: str, error: Exception) -> None:
-        identity = os.urandom(6).hex()
+        identity = new_identity()
         _logger.error("fault %s: %s has failed", identity, self._what, exc_info=error)
         self._count_fault(kind)
         self._breaker.count_fault(f"fault {identity}")
@@ -161,7 +161,7 @@ class Guard:
         return ""
 
     def _log(self, error: Exception) -> str:
-        identity = os.urandom(6).hex()
+        identity = new_identity()
         _logger.error("fault %s: %s is not well", identity, self._what, exc_info=error)
         return f"fault {identity}"
 
