@@ -9,8 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from eyespot.exporter import LabelsError, OnnxError, add_model, check_repository, inspect_entry
 from eyespot.exporter.model_config import read_config
 from eyespot.server.repository import check_files, scan
-from eyespot.v1.manifest import read_manifest, sha256_of
+from eyespot.v1.manifest import read_manifest
 from eyespot.v1.model_config_pb2 import DataType
+from eyespot.v1.sha256 import sha256_of
 
 
 def make_model(rows="N", answer_rows=None, *, inputs=4, classes=3, external=None):

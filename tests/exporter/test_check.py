@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from eyespot.exporter import RepositoryError, check_repository, inspect_entry
-from eyespot.v1.manifest import sha256_of
+from eyespot.v1.sha256 import sha256_of
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from eyespot.exporter import CaptureError, LabelsError, OnnxError, Preprocessing
 from eyespot.exporter.export import library_versions
 from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
-from eyespot.v1.manifest import read_manifest, sha256_of
+from eyespot.v1.manifest import read_manifest
 from eyespot.v1.model_config_pb2 import DataType, ModelConfig, ModelInput
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 
 
 class Stripes(nn.Module):

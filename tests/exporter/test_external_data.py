@@ -20,7 +20,7 @@ from eyespot.exporter import (
 )
 from eyespot.server.errors import RepositoryError
 from eyespot.server.repository import check_files, scan
-from eyespot.v1.manifest import sha256_of
+from eyespot.v1.sha256 import sha256_of
 
 SAMPLE = torch.zeros(1, 3, 6, 6)
 

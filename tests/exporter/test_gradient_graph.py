@@ -14,8 +14,9 @@ from eyespot.exporter.gradient_graph import find_layers
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.saliency.torch_backend import TorchBackend
-from eyespot.v1.manifest import read_manifest, sha256_of
+from eyespot.v1.manifest import read_manifest
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 
 GRAPHS = {
     *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),

@@ -25,8 +25,9 @@ from eyespot.exporter.zoo_parts import parts_of
 from eyespot.saliency import Objective, Targets
 from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.saliency.torch_backend.program import read_program
-from eyespot.v1.manifest import DynamicAxis, read_manifest, sha256_of
+from eyespot.v1.manifest import DynamicAxis, read_manifest
 from eyespot.v1.preprocessing import IMAGENET, PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 from eyespot.zoo import (
     DeadNetworkError,
     InputFact,

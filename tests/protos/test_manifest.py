@@ -15,10 +15,10 @@ from eyespot.v1.manifest import (
     Provenance,
     TensorSpec,
     read_manifest,
-    sha256_of,
     write_manifest,
 )
 from eyespot.v1.preprocessing import IMAGENET
+from eyespot.v1.sha256 import sha256_of
 
 MANIFEST = Manifest(
     model_name="m",

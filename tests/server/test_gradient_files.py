@@ -17,7 +17,8 @@ from eyespot.server.model_config import ConfigFile, read_config
 from eyespot.server.repository import VersionFolder, check_files, damaged_gradients
 from eyespot.server.session import Session
 from eyespot.server.version_loading import load_version
-from eyespot.v1.manifest import read_manifest, sha256_of
+from eyespot.v1.manifest import read_manifest
+from eyespot.v1.sha256 import sha256_of
 
 GRAPHS = {
     *("gradient.onnx", "gradient_guided.onnx", "gradient_deconvnet.onnx"),

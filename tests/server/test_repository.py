@@ -18,7 +18,8 @@ from eyespot.server.repository import (
     scan,
 )
 from eyespot.v1 import inference_pb2 as pb
-from eyespot.v1.manifest import Manifest, Provenance, TensorSpec, sha256_of, write_manifest
+from eyespot.v1.manifest import Manifest, Provenance, TensorSpec, write_manifest
+from eyespot.v1.sha256 import sha256_of
 
 ROW = np.float32([[1, 2, 3, 4]])
 LABELLED = 'output { name: "y" label_filename: "labels.txt" }\nmax_batch_size: 2'

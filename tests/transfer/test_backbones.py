@@ -12,8 +12,9 @@ from eyespot.exporter.original_file import save_original
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.transfer import BackboneError, HeadError, load_backbone
 from eyespot.transfer.exported_backbones import load_exported
-from eyespot.v1.manifest import Manifest, Provenance, TensorSpec, sha256_of, write_manifest
+from eyespot.v1.manifest import Manifest, Provenance, TensorSpec, write_manifest
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 from eyespot.zoo import WeightsError, create_model, model_entry
 
 RULE = PreprocessingRule((8, 8), None, "bilinear", "RGB", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))

@@ -26,10 +26,10 @@ from eyespot.v1.manifest import (
     Manifest,
     Provenance,
     TensorSpec,
-    sha256_of,
     write_manifest,
 )
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 from eyespot.v1.tensors import datatype_from_onnx
 
 _NO_GRADIENTS = "serves without gradients: an ONNX file has no PyTorch original to differentiate"

@@ -28,11 +28,11 @@ from eyespot.v1.manifest import (
     ManifestError,
     ParityReport,
     read_manifest,
-    sha256_of,
 )
 from eyespot.v1.model_config_pb2 import ModelConfig
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 from eyespot.v1.repository_folders import list_versions
+from eyespot.v1.sha256 import sha256_of
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
 

@@ -48,10 +48,10 @@ from eyespot.v1.manifest import (
     Manifest,
     ParityReport,
     Provenance,
-    sha256_of,
     write_manifest,
 )
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 from eyespot.zoo.entry import Task
 
 Progress = Callable[[str], None]

@@ -27,10 +27,10 @@ from eyespot.v1.manifest import (
     ManifestError,
     Provenance,
     read_manifest,
-    sha256_of,
 )
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.repository_folders import list_versions
+from eyespot.v1.sha256 import sha256_of
 from eyespot.zoo import ArchitectureError, create_model, list_models, set_transform_input
 
 CAPTURED_HEAD = "head"

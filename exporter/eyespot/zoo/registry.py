@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from eyespot.v1.manifest import sha256_of
 from eyespot.v1.preprocessing import PreprocessingRule
+from eyespot.v1.sha256 import sha256_of
 from eyespot.zoo.entry import Builder, ModelEntry, remember_entry
 from eyespot.zoo.errors import ArchitectureError, DuplicateModelError, UnknownModelError
 from eyespot.zoo.published import find_published, identify_file

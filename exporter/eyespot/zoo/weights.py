@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from eyespot.v1.manifest import sha256_of
+from eyespot.v1.sha256 import sha256_of
 from eyespot.zoo.entry import ModelEntry, StateDict, entry_of
 from eyespot.zoo.errors import WeightsError
 from eyespot.zoo.published import (

@@ -6,7 +6,6 @@ pictures are prepared, how well the two artefacts agree, and the SHA-256 of each
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -39,8 +38,6 @@ LAYER_GRADIENT_FILE = "gradient_layer.onnx"
 # What a derived version's gradients read their weights from: `model.onnx` has others there.
 ORIGINAL_GRAPH_FILE = "original.onnx"
 MANIFEST_FILE = "manifest.json"
-# Read and hashed in few steps: after each a thread waits for those that run Python.
-_BLOCK_BYTES = 16 << 20
 
 # 2 adds what the second format tells of other tasks than classification; the first still reads.
 FORMAT_VERSION = 2
@@ -369,15 +366,6 @@ def read_manifest(path: Path) -> Manifest:
         return _from_json(values)
     except (KeyError, TypeError, AttributeError, PreprocessingError) as error:
         raise ManifestError(f"{path.name} is not a manifest: {error!r}") from error
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file, as lower-case hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _from_json(values: dict[str, Any]) -> Manifest:

@@ -5,9 +5,10 @@ and what else a server is made of are imported meanwhile: nothing here imports t
 """
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from eyespot.server.config import ServerConfig
@@ -26,6 +27,7 @@ from eyespot.server.repository import (
 )
 from eyespot.server.session import check_device
 from eyespot.server.version_loading import load_version
+from eyespot.v1.sha256 import sha256_of
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +51,11 @@ class FirstLoads(NamedTuple):
 
 
 def begin_first_loads(
-    settings: ServerConfig, threads: LoadingThreads, *, calls: LoadCalls | None = None
+    settings: ServerConfig,
+    threads: LoadingThreads,
+    *,
+    calls: LoadCalls | None = None,
+    hash_of: Callable[[Path], str] = sha256_of,
 ) -> FirstLoads:
     """Looks for what is to be loaded at the start, and begins to.
 
@@ -57,6 +63,7 @@ def begin_first_loads(
         settings: where the repository is, and how its models are loaded.
         threads: in which they are loaded.
         calls: what calls had loaded and unloaded before the server was started anew.
+        hash_of: gives the SHA-256 of a file.
 
     Raises:
         StartError: the repository cannot be read, or lacks a model that is named, or the device
@@ -74,7 +81,7 @@ def begin_first_loads(
         {name: fingerprint(settings.repository, name) for name in names},
         {
             (each.model_name, each.model_version): threads.submit(
-                partial(load_version, each, settings)
+                partial(load_version, each, settings, hash_of=hash_of)
             )
             for each in found
             if isinstance(each, VersionFolder)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from eyespot.server.config import ServerConfig, unknown_variables
+from eyespot.server.early_hashes import EarlyHashes
 from eyespot.server.errors import StartError
 from eyespot.server.loading_threads import LoadingThreads, is_any_busy
 from eyespot.server.logs import Log, LogSettings, leave_lines_that_cannot_be_written
@@ -55,6 +56,8 @@ def run(config: ServerConfig, *, read_settings: Callable[[], ServerConfig] | Non
 
 def _serve(config: ServerConfig, log: Log, read_settings: Callable[[], ServerConfig] | None) -> int:
     with _nothing_collected():
+        threads = LoadingThreads()
+        hashes = EarlyHashes(config, threads)  # first of all: it happens beside the imports
         _import_numpy()
         from eyespot.server.first_loads import begin_first_loads
         from eyespot.server.load_calls import LoadCalls
@@ -62,7 +65,7 @@ def _serve(config: ServerConfig, log: Log, read_settings: Callable[[], ServerCon
 
         parent = Parent.from_environment(os.environ)
         calls = LoadCalls(None if parent is None else parent.notes)
-        first = begin_first_loads(config, LoadingThreads(), calls=calls)
+        first = begin_first_loads(config, threads, calls=calls, hash_of=hashes.of)
         # Only now, while the models are being loaded: these take as long.
         import asyncio
 

@@ -9,7 +9,7 @@ without config.pbtxt and without a version is no model at all, as one of picture
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,8 @@ from eyespot.v1.manifest import (
     Manifest,
     ManifestError,
     read_manifest,
-    sha256_of,
 )
+from eyespot.v1.sha256 import sha256_of
 
 _SHOWN_DIGITS = 12  # of a hash: enough to compare by eye
 _MOST_LABEL_BYTES = 8 << 20  # a hundred thousand classes with a sentence each
@@ -166,7 +166,12 @@ def suggest_repository(repository: Path) -> Path | None:
     return None
 
 
-def check_files(version: VersionFolder, *, with_original: bool = True) -> Manifest | None:
+def check_files(
+    version: VersionFolder,
+    *,
+    with_original: bool = True,
+    hash_of: Callable[[Path], str] = sha256_of,
+) -> Manifest | None:
     """Checks where the weights of a version lie, and each file against the manifest.
 
     Gradient graphs are left out: without them a version is served, see `damaged_gradients`.
@@ -174,6 +179,7 @@ def check_files(version: VersionFolder, *, with_original: bool = True) -> Manife
     Args:
         version: whose files.
         with_original: whether the original is read at all.
+        hash_of: gives the SHA-256 of a file.
 
     Returns:
         The manifest; None without one.
@@ -182,7 +188,7 @@ def check_files(version: VersionFolder, *, with_original: bool = True) -> Manife
         RepositoryError: a file is missing, is not the one that was exported, or lies where none
             may be read.
     """
-    manifest = _read_and_check_manifest(version, with_original=with_original)
+    manifest = _read_and_check_manifest(version, with_original=with_original, hash_of=hash_of)
     _check_weights(version.model_path, manifest)
     return manifest
 
@@ -228,7 +234,9 @@ def _check_weights(graph: Path, manifest: Manifest | None) -> None:
         )
 
 
-def _read_and_check_manifest(version: VersionFolder, *, with_original: bool) -> Manifest | None:
+def _read_and_check_manifest(
+    version: VersionFolder, *, with_original: bool, hash_of: Callable[[Path], str]
+) -> Manifest | None:
     path = version.folder / MANIFEST_FILE
     if not path.exists():
         return None
@@ -241,7 +249,7 @@ def _read_and_check_manifest(version: VersionFolder, *, with_original: bool) -> 
     for name, expected in manifest.files.items():
         if name in gradients or (name == ORIGINAL_FILE and not with_original):
             continue
-        _check_hash(version.folder, name, expected)
+        _check_hash(version.folder, name, expected, hash_of=hash_of)
     return manifest
 
 
@@ -336,11 +344,13 @@ def _choose(config_file: ConfigFile, numbers: list[int]) -> list[int]:
             return numbers[-max(1, policy.latest.num_versions) :]
 
 
-def _check_hash(folder: Path, name: str, expected: str) -> None:
+def _check_hash(
+    folder: Path, name: str, expected: str, *, hash_of: Callable[[Path], str] = sha256_of
+) -> None:
     if "\0" in name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which leaves the model's folder")
     try:
-        found = sha256_of(folder / name)
+        found = hash_of(folder / name)
     except OSError as error:
         raise RepositoryError(f"{name} cannot be read: {error.strerror}") from error
     if found != expected:

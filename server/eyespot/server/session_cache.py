@@ -19,7 +19,7 @@ from pathlib import Path
 
 from eyespot.server.errors import RepositoryError
 from eyespot.server.session import Session, SessionSettings, runtime_version
-from eyespot.v1.manifest import sha256_of
+from eyespot.v1.sha256 import sha256_of
 
 OFF, AUTO = "off", "auto"
 

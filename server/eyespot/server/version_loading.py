@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from eyespot.server.session_cache import cache_folder, open_cached
 from eyespot.server.session_config import read_session_settings
 from eyespot.server.warmup import run_warmups
 from eyespot.v1.manifest import Manifest
+from eyespot.v1.sha256 import sha256_of
 from eyespot.v1.tensors import DATATYPES
 
 Array = NDArray[np.generic]
@@ -39,15 +41,25 @@ _MEASURED_DATATYPES = ("FP16", "BF16", "FP32", "FP64", "UINT8")  # UINT8 for pix
 _logger = logging.getLogger(__name__)
 
 
-def load_version(folder: VersionFolder, settings: ServerConfig) -> LoadedVersion:
+def load_version(
+    folder: VersionFolder,
+    settings: ServerConfig,
+    *,
+    hash_of: Callable[[Path], str] = sha256_of,
+) -> LoadedVersion:
     """Loads, checks and warms up one version; blocks.
+
+    Args:
+        folder: where it lies.
+        settings: of the server.
+        hash_of: gives the SHA-256 of a file.
 
     Raises:
         RepositoryError: the version cannot be served.
         StartError: the server cannot serve at all, as without its execution provider.
     """
     seen = fingerprint_of(folder)
-    manifest = check_files(folder, with_original=settings.explain != "off")
+    manifest = check_files(folder, with_original=settings.explain != "off", hash_of=hash_of)
     if manifest is not None and settings.explain != "off":
         for reason in damaged_gradients(folder.folder, manifest).values():
             _logger.warning(

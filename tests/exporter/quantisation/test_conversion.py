@@ -11,7 +11,8 @@ from eyespot.exporter.quantisation import convert, optimise
 from eyespot.exporter.quantisation.graph import prepare
 from eyespot.saliency import TOP_CLASS, Objective, Targets
 from eyespot.v1.external_data import check_external_data
-from eyespot.v1.manifest import read_manifest, sha256_of
+from eyespot.v1.manifest import read_manifest
+from eyespot.v1.sha256 import sha256_of
 
 
 def test_half_precision(repository, rows, answers):

@@ -29,7 +29,7 @@ from eyespot.cli.server_process import running_server
 from eyespot.client import AsyncClient, Classification, Client, EyespotError
 from eyespot.client.contact_sheet import draw_contact_sheet
 from eyespot.client.method_sheet import draw_method_sheet
-from eyespot.v1.manifest import sha256_of
+from eyespot.v1.sha256 import sha256_of
 
 if TYPE_CHECKING:
     from eyespot.transfer import Examples

@@ -44,10 +44,10 @@ from eyespot.v1.manifest import (
     Derivation,
     Manifest,
     ParityReport,
-    sha256_of,
     write_manifest,
 )
 from eyespot.v1.model_config_pb2 import ModelConfig
+from eyespot.v1.sha256 import sha256_of
 from eyespot.v1.tensors import DATATYPES
 
 # What was seen on some inputs will be exceeded on others.

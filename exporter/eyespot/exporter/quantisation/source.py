@@ -17,9 +17,9 @@ from eyespot.v1.manifest import (
     MODEL_FILE,
     Manifest,
     read_manifest,
-    sha256_of,
 )
 from eyespot.v1.model_config_pb2 import ModelConfig
+from eyespot.v1.sha256 import sha256_of
 
 # Of one file of protobuf, less room for the graph itself.
 MOST_BYTES = 2**31 - 2**24
