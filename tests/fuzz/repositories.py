@@ -5,9 +5,9 @@ import hashlib
 import json
 import random
 import shutil
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,14 @@ from eyespot.server.version_loading import load_version
 from eyespot.v1 import inference_pb2 as pb
 from eyespot.v1 import model_config_pb2
 from eyespot.v1.manifest import (
+    MANIFEST_FILE,
     DynamicAxis,
     Manifest,
     ParityCase,
     ParityReport,
     Provenance,
     TensorSpec,
+    write_manifest,
 )
 from eyespot.v1.preprocessing import IMAGENET
 
@@ -215,7 +217,10 @@ def _manifest() -> str:
         dynamic_axes=(DynamicAxis("columns", 2, 4),),
         symbols={"x": 9},
     )
-    return json.dumps({"format_version": 2, **asdict(manifest)})
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / MANIFEST_FILE
+        write_manifest(manifest, path)
+        return path.read_text()
 
 
 @cache

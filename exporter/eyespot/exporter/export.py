@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,7 +199,7 @@ def export(
             if gradient_graph or gradient_layers:
                 tell(f"writing {GRADIENT_FILES['derivative']} and comparing its gradients")
                 gradients = _write_gradients(draft, face, samples, gradient_layers, seed=seed)
-                parity = dataclasses.replace(parity, gradients=gradients.cases)
+                parity = parity._replace(gradients=gradients.cases)
                 files += gradients.files
                 notes += (said := _gradient_notes(gradients))
                 for note in said:

@@ -10,7 +10,6 @@ shows as 1e-3 and more. No absolute tolerance is added: logits of an untrained n
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 import math
@@ -240,7 +239,7 @@ def compare(
             case = _compare(batch, expected, found, output, atol, rtol)
             if class_axis is not None and number == 0:
                 agreement = float(np.mean(_top(found, class_axis) == _top(expected, class_axis)))
-                case = dataclasses.replace(case, top1_agreement=agreement)
+                case = case._replace(top1_agreement=agreement)
             cases.append(case)
     return tuple(cases)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -249,14 +248,13 @@ def _provenance(
         transform_input=getattr(module, "transform_input", None),
     )
     if origin is None:
-        return dataclasses.replace(told, training={**training, "seed": seed})
+        return told._replace(training={**training, "seed": seed})
     # A file may be a published one under another name: its hash tells.
     source = origin.source
     if origin.published is not None and origin.published not in source:
         source = f"{source} (torchvision {origin.published})"
     notes = {name: note for name, note in origin.training.items() if name != _LABELS}
-    return dataclasses.replace(
-        told,
+    return told._replace(
         weights=source,
         weights_sha256=origin.sha256,
         training={**notes, **training},

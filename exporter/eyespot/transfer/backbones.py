@@ -150,8 +150,7 @@ def _from_zoo(
     if weights is not None:
         origin = load_weights(network, weights, without=found.name)
         unexpected = origin.unexpected
-        provenance = dataclasses.replace(
-            provenance,
+        provenance = provenance._replace(
             weights=origin.source,
             weights_sha256=origin.sha256,
             training=_training(origin),

@@ -7,7 +7,6 @@ batch norms and dropouts stay as they were captured.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +83,7 @@ def load_exported(path: Path) -> ExportedNetwork:
     size = _input_size(manifest, path)
     network = _zoo_network(manifest, program, size)
     told = manifest.provenance
-    provenance = dataclasses.replace(
-        told,
+    provenance = told._replace(
         weights=f"{manifest.model_name} {manifest.model_version} of the repository",
         weights_sha256=sha256_of(folder / ORIGINAL_FILE),
         training=_training(told),

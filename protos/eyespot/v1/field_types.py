@@ -1,25 +1,26 @@
-"""Dataclasses that were filled from JSON: whether each field holds what it is declared to hold."""
+"""Records that were filled from JSON: whether each field holds what it is declared to hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def check_field_types(instance: Any) -> None:
-    """Compare the fields of a dataclass with their annotations, and those of what they hold.
+    """Compare fields with their annotations, and those of the records that they hold.
+
+    Args:
+        instance: A named tuple or a dataclass.
 
     Raises:
         TypeError: One differs; the message names it.
     """
-    hints = get_type_hints(type(instance))
-    for field in fields(instance):
-        value, hint = getattr(instance, field.name), hints[field.name]
+    for name, hint in get_type_hints(type(instance)).items():
+        value = getattr(instance, name)
         if not _fits(value, hint):
             named = hint.__name__ if isinstance(hint, type) else str(hint)
-            raise TypeError(f"{field.name} must be {named}, found {str(value)[:80]!r}")
+            raise TypeError(f"{name} must be {named}, found {str(value)[:80]!r}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -39,7 +40,7 @@ def _fits(value: Any, hint: Any) -> bool:
         )
     if hint in (int, float):  # JSON writes 1.0 as 1, and a bool is no number
         return isinstance(value, int | hint) and not isinstance(value, bool)
-    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, hint):
+    if hasattr(hint, "__annotations__") and isinstance(value, hint):
         check_field_types(value)
     return isinstance(value, hint)
 

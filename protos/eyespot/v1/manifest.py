@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.field_types import check_field_types
@@ -50,8 +49,7 @@ class ManifestError(ValueError):
     """A manifest that cannot be read or does not say what it must."""
 
 
-@dataclass(frozen=True)
-class Provenance:
+class Provenance(NamedTuple):
     """Where a network came from.
 
     Attributes:
@@ -72,13 +70,12 @@ class Provenance:
     year: int | None = None
     weights: str = ""
     weights_sha256: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = {}
     transform_input: bool | None = None
-    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
+    fine_tuning: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """An input or output; a dynamic dimension stands in the shape by its name."""
 
     name: str
@@ -86,8 +83,7 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
 
-@dataclass(frozen=True)
-class DynamicAxis:
+class DynamicAxis(NamedTuple):
     """A size that each request may choose, beside the number of its rows.
 
     Attributes:
@@ -101,8 +97,7 @@ class DynamicAxis:
     example: int
 
 
-@dataclass(frozen=True)
-class ParityCase:
+class ParityCase(NamedTuple):
     """How far ONNX Runtime was from the PyTorch original on one batch.
 
     Attributes:
@@ -123,8 +118,7 @@ class ParityCase:
     top1_agreement: float | None
 
 
-@dataclass(frozen=True)
-class GradientParityCase:
+class GradientParityCase(NamedTuple):
     """How far the gradients of an ONNX graph were from PyTorch's.
 
     A rectifier within rounding of zero may flip and move a few pixels, so no maximum is taken.
@@ -147,8 +141,7 @@ class GradientParityCase:
     own_cosine: float = 1.0
 
 
-@dataclass(frozen=True)
-class ParityReport:
+class ParityReport(NamedTuple):
     """The proof: the tolerance that was asked for, and every comparison made.
 
     An element may differ by `atol` plus `rtol` times the output's scale.
@@ -184,8 +177,7 @@ class ParityReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class GradientLayer:
+class GradientLayer(NamedTuple):
     """A layer whose maps and their gradients are given.
 
     Attributes:
@@ -202,8 +194,7 @@ class GradientLayer:
         return tuple(None if size < 0 else size for size in self.shape)
 
 
-@dataclass(frozen=True)
-class GradientGraphs:
+class GradientGraphs(NamedTuple):
     """The gradient as ONNX graphs beside `model.onnx`, whose weights they share.
 
     Attributes:
@@ -253,8 +244,7 @@ class GradientGraphs:
         return LAYER_GRADIENT_FILE.replace(".onnx", f"_{layer}.onnx")
 
 
-@dataclass(frozen=True)
-class Derivation:
+class Derivation(NamedTuple):
     """One step by which a version was made from another.
 
     Attributes:
@@ -275,16 +265,15 @@ class Derivation:
     model_sha256: str
     top1_agreement: float | None = None
     pictures: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    measured: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = {}
+    measured: Mapping[str, Any] = {}
 
     def __str__(self) -> str:
         """Say what it was made from."""
         return f"{self.kind} from {self.model_name} version {self.model_version}"
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything about one model version.
 
     Attributes:
@@ -317,7 +306,7 @@ class Manifest:
     library_versions: Mapping[str, str]
     task: str = "classification"
     dynamic_axes: tuple[DynamicAxis, ...] = ()
-    symbols: Mapping[str, int] = field(default_factory=dict)
+    symbols: Mapping[str, int] = {}
     gradient_graphs: GradientGraphs | None = None
     derivations: tuple[Derivation, ...] = ()
 
@@ -334,7 +323,7 @@ class Manifest:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest as JSON, keys in the order of the fields."""
-    values = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+    values = {"format_version": FORMAT_VERSION, **_plain(manifest)}
     # Where nobody asked for gradient graphs, readers that do not know them can read on.
     if manifest.gradient_graphs is None:
         del values["gradient_graphs"]
@@ -366,6 +355,17 @@ def read_manifest(path: Path) -> Manifest:
         return _from_json(values)
     except (KeyError, TypeError, AttributeError, PreprocessingError) as error:
         raise ManifestError(f"{path.name} is not a manifest: {error!r}") from error
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has a word for: records become objects."""
+    if isinstance(value, PreprocessingRule):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(each) for name, each in value._asdict().items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _from_json(values: dict[str, Any]) -> Manifest:

@@ -1,8 +1,8 @@
 """Who makes the call that is being answered, and what that one may do."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from eyespot.server.errors import PermissionDeniedError
 
@@ -15,8 +15,7 @@ class Right(StrEnum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who calls.
 
     Attributes:

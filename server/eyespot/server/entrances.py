@@ -6,7 +6,6 @@ show becomes the pixels that the model takes, and joins batches with requests th
 model of the repository that bears such a name is served under it as it is.
 """
 
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -202,8 +201,7 @@ def _picture_config(config: ModelConfig) -> ModelConfig:
     message.input.add(name=INPUT, data_type=model_config_pb2.TYPE_STRING, dims=[1])
     for name in [name for name in message.parameters if name.startswith(_PREPROCESSING)]:
         del message.parameters[name]  # done here: nobody shall do it again
-    return replace(
-        config,
+    return config._replace(
         name=message.name,
         inputs=(TensorConfig(INPUT, "BYTES", (-1, 1), is_text=False),),
         serialized=message.SerializeToString(),

@@ -8,7 +8,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,8 +225,7 @@ def _gradient_settings(loaded: LoadedVersion, settings: ServerConfig) -> Session
         enable_mem_pattern=not settings.low_memory,
         enable_prepacking=False,
     )
-    return replace(
-        read_session_settings(loaded.folder.config_file.message, defaults),
+    return read_session_settings(loaded.folder.config_file.message, defaults)._replace(
         intra_op_num_threads=settings.explain_threads,
     )
 

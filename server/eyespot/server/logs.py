@@ -10,8 +10,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 # Control characters, and those that turn or end lines in other ways.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))} | {
@@ -50,8 +49,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(members, default=str, ensure_ascii=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogSettings:
+class LogSettings(NamedTuple):
     """What is written: each level by itself, and lines for each call from verbose level 1 on.
 
     `form` is "text" or "json".

@@ -7,7 +7,6 @@ but merely not honoured is named, so that nobody believes in it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,8 +85,7 @@ _REFUSED = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class TensorConfig:
+class TensorConfig(NamedTuple):
     """An input or output as requests carry it.
 
     `shape` includes the batch dimension, as -1, when max_batch_size is above 0. The rest is
@@ -105,8 +103,7 @@ class TensorConfig:
     is_text: bool = True
 
 
-@dataclass(frozen=True)
-class DynamicBatching:
+class DynamicBatching(NamedTuple):
     """How requests wait and are joined; a max_queue_size of 0 leaves it to the server.
 
     `policies` are those of a priority; the others have `default_policy`.
@@ -118,12 +115,11 @@ class DynamicBatching:
     preserve_ordering: bool = False
     priority_levels: int = 0
     default_priority_level: int = 0
-    default_policy: QueuePolicy = field(default_factory=QueuePolicy)
-    policies: Mapping[int, QueuePolicy] = field(default_factory=dict)
+    default_policy: QueuePolicy = QueuePolicy()
+    policies: Mapping[int, QueuePolicy] = {}
 
 
-@dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(NamedTuple):
     """The configuration in force, completed and agreeing with the graph.
 
     `serialized` is the whole completed message, which ModelConfig answers with.

@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -63,8 +62,7 @@ class GraphTensor(NamedTuple):
         return datatype.name
 
 
-@dataclass(frozen=True, kw_only=True)
-class SessionSettings:
+class SessionSettings(NamedTuple):
     """How a session is made; the defaults are those of the server.
 
     Attributes:
@@ -151,7 +149,7 @@ class Session:
         if (
             varies and settings.enable_mem_pattern
         ):  # one would be kept for each size that ever comes
-            settings = replace(settings, enable_mem_pattern=False)
+            settings = settings._replace(enable_mem_pattern=False)
             runtime_session = _open(path, settings, cached=cached)
         session = cls(
             runtime_session,
@@ -239,7 +237,7 @@ def _open(
         provider_options["device_id"] = str(settings.device_id)
         missing = _load_cuda_libraries(runtime)
     options = _options(
-        runtime, settings if cached is None else replace(settings, optimization="none")
+        runtime, settings if cached is None else settings._replace(optimization="none")
     )
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)

@@ -5,7 +5,6 @@ configuration leaves open is the server's setting.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from eyespot.server.errors import RepositoryError
@@ -41,7 +40,7 @@ def read_session_settings(
                 f"optimization.graph.level {level} is none of {', '.join(map(str, _LEVELS))}"
             )
         changes["optimization"] = _LEVELS[level]
-    return replace(settings, **changes)
+    return settings._replace(**changes)
 
 
 def _on_its_device(
@@ -56,12 +55,12 @@ def _on_its_device(
     if kinds == {_GROUP.KIND_MODEL}:
         raise RepositoryError("instance_group asks for KIND_MODEL, which no ONNX model has")
     if kinds == {_GROUP.KIND_CPU}:
-        return replace(defaults, device="cpu")
+        return defaults._replace(device="cpu")
     if (kinds or gpus) and defaults.device != "cuda":
         raise RepositoryError(
             "instance_group asks for a GPU; start the server with --device cuda, or leave it out"
         )
-    return replace(defaults, device_id=gpus.pop()) if gpus else defaults
+    return defaults._replace(device_id=gpus.pop()) if gpus else defaults
 
 
 def _read(values: Mapping[str, str], name: str, read: Callable[[str], Any]) -> Any:

@@ -1,7 +1,6 @@
 """Log and trace settings as the protocol's extensions write them, and as the server has them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from eyespot.server.errors import InvalidArgumentError, UnimplementedError
@@ -54,7 +53,7 @@ def read_log_settings(
         changes[field] = getattr(value, expected)
         if name == "log_format":
             changes[field] = _choice(name, value.string_param, _FORMS, also="default")
-    return replace(now, **changes)
+    return now._replace(**changes)
 
 
 def write_log_settings(settings: LogSettings) -> dict[str, pb.LogSettingsResponse.SettingValue]:

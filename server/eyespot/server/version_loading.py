@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +100,7 @@ def load_version(
             ", ".join(config.unhonoured),
         )
     if manifest is not None:
-        config = replace(config, inputs=tuple(_informed(each, manifest) for each in config.inputs))
+        config = config._replace(inputs=tuple(_informed(each, manifest) for each in config.inputs))
     labels = _read_labels(folder, config)
     warmed = run_warmups(session, config, folder)
     zeros, runs_on_event_loop = _warm_up(session, config)
@@ -123,8 +122,7 @@ def _informed(spec: TensorConfig, manifest: Manifest) -> TensorConfig:
     for told in manifest.inputs:
         if told.name == spec.name and len(told.shape) == len(spec.shape):
             known = [axes.get(size) if isinstance(size, str) else None for size in told.shape]
-            return replace(
-                spec,
+            return spec._replace(
                 smallest=tuple(1 if axis is None else axis.minimum for axis in known),
                 usual=tuple(1 if axis is None else axis.example for axis in known),
                 symbols=manifest.symbols.get(spec.name, 0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,7 +235,7 @@ class _Writer:
             reason = str(error)
             for rule in rules:
                 self._take_back(GRADIENT_FILES[rule])
-        self._graphs = dataclasses.replace(self._graphs, no_rectifiers=reason)
+        self._graphs = self._graphs._replace(no_rectifiers=reason)
 
     def _no_rectifiers(self) -> str:
         try:
@@ -290,6 +289,6 @@ def _with_layer(graphs: GradientGraphs, layer: Layer) -> GradientGraphs:
     """Tell of one more layer; the first is the one that is taken where none is named."""
     shape = tuple(-1 if size is None else size for size in layer.shape)
     if graphs.layer is None:
-        return dataclasses.replace(graphs, layer=layer.name, layer_shape=shape)
+        return graphs._replace(layer=layer.name, layer_shape=shape)
     further = (*graphs.further_layers, GradientLayer(layer.name, shape))
-    return dataclasses.replace(graphs, further_layers=further)
+    return graphs._replace(further_layers=further)

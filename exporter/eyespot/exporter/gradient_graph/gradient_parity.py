@@ -93,7 +93,7 @@ def compare(
     case = GradientParityCase(name, len(x), float(np.median(distances)), min(cosines))
     if not _agrees(case):
         own = own or _measure_own(original, first, rectifier, layer)
-        case = replace(case, own_rel_l2=own.rel_l2, own_cosine=own.cosine)
+        case = case._replace(own_rel_l2=own.rel_l2, own_cosine=own.cosine)
     if not _agrees(case):
         raise GradientError(
             f"its gradients {name} differ from PyTorch's by {case.median_rel_l2:.3g} at the "

@@ -8,7 +8,6 @@ the tolerance that its parity report states is what was seen there and then, wit
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import shutil
@@ -154,8 +153,7 @@ def write_derived(
     with written_version(source.repository, plan) as draft:
         shutil.copyfile(graph, draft.folder / MODEL_FILE)
         files = [MODEL_FILE, *_take_over(source, draft.folder)]
-        manifest = dataclasses.replace(
-            source.manifest,
+        manifest = source.manifest._replace(
             model_name=name,
             model_version=draft.model_version,
             parity=_prove(source, draft.folder / MODEL_FILE, pictures, rtol),

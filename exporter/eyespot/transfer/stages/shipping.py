@@ -94,8 +94,7 @@ def provenance_of(tuned: FineTuned) -> Provenance:
         for field in dataclasses.fields(metrics)
         if isinstance(getattr(metrics, field.name), int | float)
     }
-    return dataclasses.replace(
-        tuned.backbone.provenance,
+    return tuned.backbone.provenance._replace(
         fine_tuning={
             "data_sha256": tuned.split.digest,
             "pictures": len(tuned.split.train),
