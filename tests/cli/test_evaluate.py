@@ -1,6 +1,5 @@
 """`eyespot evaluate`, on an exported network that can be read, and at a server."""
 
-import dataclasses
 import shutil
 
 import pytest
@@ -54,7 +53,7 @@ def data(tmp_path):
 
 def change(model, **fields):
     path = model / "1" / "manifest.json"
-    write_manifest(dataclasses.replace(read_manifest(path), **fields), path)
+    write_manifest(read_manifest(path)._replace(**fields), path)
 
 
 def test_an_exported_model(run, exported, data):

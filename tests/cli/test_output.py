@@ -61,7 +61,7 @@ def test_json_of_values(capsys):
         '{\n  "duration": {\n    "count": 1,\n    "total_ns": 2\n  },\n'
         '  "path": "a/b",\n  "text": "ä"\n}\n'
     )
-    with pytest.raises(TypeError, match="set has no place in JSON"):
+    with pytest.raises(TypeError, match="set is not JSON serializable"):
         print_json({1, 2})
 
 

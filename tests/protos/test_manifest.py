@@ -1,6 +1,4 @@
-import dataclasses
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -40,7 +38,7 @@ MANIFEST = Manifest(
 )
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, parity=None, preprocessing=None)])
+@pytest.mark.parametrize("manifest", [MANIFEST, MANIFEST._replace(parity=None, preprocessing=None)])
 def test_a_manifest_reads_as_it_was_written(tmp_path, manifest):
     write_manifest(manifest, tmp_path / "manifest.json")
     assert read_manifest(tmp_path / "manifest.json") == manifest
@@ -86,12 +84,12 @@ def test_a_field_of_another_type_is_named(tmp_path, field):
 def test_layers_of_gradients_are_told_where_there_are_more_than_one(tmp_path):
     path = tmp_path / "manifest.json"
     one = GradientGraphs(layer="relu", layer_shape=(8, -1, -1))
-    write_manifest(replace(MANIFEST, gradient_graphs=one), path)
+    write_manifest(MANIFEST._replace(gradient_graphs=one), path)
     assert "further_layers" not in path.read_text()  # who does not know them can read on
     assert read_manifest(path).gradient_graphs == one
     assert one.files[-1] == "gradient_layer.onnx"
-    two = replace(one, further_layers=(GradientLayer("add_1", (4, 7, 7)),))
-    write_manifest(replace(MANIFEST, gradient_graphs=two), path)
+    two = one._replace(further_layers=(GradientLayer("add_1", (4, 7, 7)),))
+    write_manifest(MANIFEST._replace(gradient_graphs=two), path)
     assert read_manifest(path).gradient_graphs == two
     assert two.files[-2:] == ("gradient_layer.onnx", "gradient_layer_add_1.onnx")
     assert [each.sizes for each in two.layers] == [(8, None, None), (4, 7, 7)]
@@ -150,6 +148,6 @@ def test_hash_of_a_file(tmp_path):
 
 def test_the_story_of_a_fine_tuning_comes_back(tmp_path):
     told = {"data_sha256": "ab", "metrics": {"accuracy": 0.5}, "unfrozen": ["layer4"]}
-    provenance = dataclasses.replace(MANIFEST.provenance, fine_tuning=told)
-    write_manifest(dataclasses.replace(MANIFEST, provenance=provenance), tmp_path / "manifest.json")
+    provenance = MANIFEST.provenance._replace(fine_tuning=told)
+    write_manifest(MANIFEST._replace(provenance=provenance), tmp_path / "manifest.json")
     assert read_manifest(tmp_path / "manifest.json").provenance.fine_tuning == told

@@ -1,7 +1,6 @@
 """A linear network whose attributions are known by hand, and calls about it."""
 
 import asyncio
-import dataclasses
 import threading
 
 import numpy as np
@@ -89,7 +88,7 @@ def manifest(**changes):
         files={},
         library_versions={},
     )
-    return dataclasses.replace(made, **changes)
+    return made._replace(**changes)
 
 
 def call(first=1.0, rows=1, **arguments):

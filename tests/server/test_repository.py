@@ -25,7 +25,7 @@ ROW = np.float32([[1, 2, 3, 4]])
 LABELLED = 'output { name: "y" label_filename: "labels.txt" }\nmax_batch_size: 2'
 
 
-def _manifest(folder, **files):
+def write_manifest_of(folder, **files):
     spec = (TensorSpec("x", "FP32", ("batch", 4)),)
     manifest = Manifest(
         model_name=folder.parent.name,
@@ -51,17 +51,17 @@ def _break_in_every_way(repository):
     file.write_bytes(file.read_bytes()[:40])
     (repository.add("missing_model") / "model.onnx").unlink()
     wrong = repository.add("wrong_hash", config="max_batch_size: 2")
-    _manifest(wrong, **{"model.onnx": "0" * 64})
+    write_manifest_of(wrong, **{"model.onnx": "0" * 64})
     lost = repository.add("lost_file", config="max_batch_size: 2")
-    _manifest(lost, **{"original.pt2": "0" * 64})
+    write_manifest_of(lost, **{"original.pt2": "0" * 64})
     outside = repository.add("outside", config="max_batch_size: 2")
-    _manifest(outside, **{"../config.pbtxt": "0" * 64})
+    write_manifest_of(outside, **{"../config.pbtxt": "0" * 64})
     nul = repository.add("nul", config="max_batch_size: 2")
-    _manifest(nul, **{"a\0b": "0" * 64})
+    write_manifest_of(nul, **{"a\0b": "0" * 64})
     bad_manifest = repository.add("bad_manifest", config="max_batch_size: 2")
     (bad_manifest / "manifest.json").write_text("{")
     no_config = repository.add("missing_config")
-    _manifest(no_config, **{"model.onnx": sha256_of(no_config / "model.onnx")})
+    write_manifest_of(no_config, **{"model.onnx": sha256_of(no_config / "model.onnx")})
     repository.add("no_labels", config=LABELLED)
     binary = repository.add("binary_labels", config=LABELLED)
     (binary.parent / "labels.txt").write_bytes(b"\xff\xfe\n")
@@ -169,7 +169,7 @@ async def test_what_is_broken_says_why_and_stops_nothing_else(repository, servin
 
 async def test_right_hashes_are_accepted(repository, serving):
     folder = repository.add("whole", config="max_batch_size: 2")
-    _manifest(folder, **{"model.onnx": sha256_of(folder / "model.onnx")})
+    write_manifest_of(folder, **{"model.onnx": sha256_of(folder / "model.onnx")})
     async with serving() as (_, client):
         await client.infer("whole", x=ROW)
 
@@ -302,7 +302,7 @@ def test_external_data_without_a_hash_is_refused(repository):
     (folder / "weights.bin").write_bytes(bytes(16))
     (found,) = scan(repository.path)
     assert check_files(found) is None
-    _manifest(folder, **{"model.onnx": sha256_of(folder / "model.onnx")})
+    write_manifest_of(folder, **{"model.onnx": sha256_of(folder / "model.onnx")})
     with pytest.raises(RepositoryError, match=r"weights in weights\.bin, of which manifest\.json"):
         check_files(found)
 
@@ -319,7 +319,7 @@ def test_plain_folders_are_no_models(repository, caplog):
 def test_a_hash_is_shown_by_its_first_digits(repository):
     folder = repository.add("net", config="max_batch_size: 2")
     (folder / "model.onnx").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
-    _manifest(folder, **{"model.onnx": "123456789abcdef" + "0" * 49})
+    write_manifest_of(folder, **{"model.onnx": "123456789abcdef" + "0" * 49})
     (found,) = scan(repository.path)
     with pytest.raises(RepositoryError, match=r"SHA-256 ba7816bf8f01\.\.\., manifest\.json says "
                        r"123456789abc\.\.\.: it was changed"):  # fmt: skip

@@ -118,8 +118,10 @@ import os
 import sys
 import types
 
-def begin(settings, threads, **_):
+def begin(settings, threads, *, hash_of, **_):
     print(len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS"))
+    if graph := next(settings.repository.glob("*/*/model.onnx"), None):
+        print(hash_of(graph))
     del sys.modules["eyespot.server.first_loads"]
     import eyespot.server.first_loads
     print(*sorted(sys.modules))
@@ -133,14 +135,27 @@ sys.exit(main(["serve", sys.argv[1]]))
 """
 
 
+def _begin(repository, environment):
+    command = [sys.executable, "-c", BEGINNING, repository]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (ran.returncode, "enough" in ran.stderr) == (1, True), ran.stderr
+    return ran.stdout.splitlines()
+
+
 @pytest.mark.parametrize("told", [None, "1"])
 def test_models_begin_to_load_before_grpc_is_imported(tmp_path, told):
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     if told is not None:
         environment["OPENBLAS_NUM_THREADS"] = told
-    command = [sys.executable, "-c", BEGINNING, tmp_path]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (ran.returncode, "enough" in ran.stderr) == (1, True), ran.stderr
-    rest, modules = ran.stdout.splitlines()
+    rest, modules = _begin(tmp_path, environment)
     assert set(modules.split()) & NEVER_BEFORE_MODELS_LOAD == set()
     assert rest == f"1 {told}"  # NumPy has started no thread, and left no variable
+
+
+def test_graphs_are_hashed_before_what_loads_them_is_imported(tmp_path):
+    graph = tmp_path / "model" / "1" / "model.onnx"
+    graph.parent.mkdir(parents=True)
+    graph.write_bytes(b"abc")
+    rest, sha256, _ = _begin(tmp_path, os.environ)
+    assert rest.startswith("2 ")  # a thread beside this one has done it
+    assert sha256.startswith("ba7816bf8f01cfea")  # FIPS 180-4's first example

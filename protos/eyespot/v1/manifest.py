@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from eyespot.v1.bounded_text import read_bounded
 from eyespot.v1.field_types import check_field_types
+from eyespot.v1.plain_values import plain
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 
 CONFIG_FILE = "config.pbtxt"
@@ -323,7 +324,7 @@ class Manifest(NamedTuple):
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest as JSON, keys in the order of the fields."""
-    values = {"format_version": FORMAT_VERSION, **_plain(manifest)}
+    values = {"format_version": FORMAT_VERSION, **plain(manifest)}
     # Where nobody asked for gradient graphs, readers that do not know them can read on.
     if manifest.gradient_graphs is None:
         del values["gradient_graphs"]
@@ -355,17 +356,6 @@ def read_manifest(path: Path) -> Manifest:
         return _from_json(values)
     except (KeyError, TypeError, AttributeError, PreprocessingError) as error:
         raise ManifestError(f"{path.name} is not a manifest: {error!r}") from error
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has a word for: records become objects."""
-    if isinstance(value, PreprocessingRule):
-        return value.to_json()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(each) for name, each in value._asdict().items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _from_json(values: dict[str, Any]) -> Manifest:

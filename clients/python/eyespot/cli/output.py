@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from eyespot.v1.plain_values import plain
 
 # What lies between has more digits before the point than are told, and not too many.
 _LONG_FROM, _LONG_TO = 999.5, 1e9
@@ -19,8 +19,8 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print dataclasses, mappings and lists of them as one JSON document."""
-    print(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+    """Print records, mappings and lists of them as one JSON document."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -81,14 +81,3 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # Not asdict, which copies deeply and cannot copy every mapping.
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in JSON")
