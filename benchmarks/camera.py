@@ -68,15 +68,17 @@ def photograph(width: int, height: int) -> bytes:
     return written.getvalue()
 
 
-def measure(repository: Path, file: bytes, *, rounds: int, calls: int, folder: Path) -> list[Round]:
+def measure(
+    repository: Path, file: bytes, *, rounds: int, calls: int, rows: int, folder: Path
+) -> list[Round]:
     """Start the server, and measure round by round."""
     version = repository / _MODEL / "1"
     rule = read_manifest(version / MANIFEST_FILE).preprocessing or IMAGENET
     pixels = decode_picture(file, rule)[np.newaxis]
-    in_process = InProcess(version / "model.onnx", pixels, images=calls)
+    in_process = InProcess(version / "model.onnx", pixels, images=calls * rows)
     given = in_process.input_name
-    by_pixels = _write_request(folder / "pixels", _MODEL, given, pixels)
-    encoded = np.array([[file]], object)
+    by_pixels = _write_request(folder / "pixels", _MODEL, given, np.repeat(pixels, rows, axis=0))
+    encoded = np.array([[file]] * rows, object)
     by_file = _write_request(folder / "file", f"{_MODEL}_image", "image", encoded)
     with ExitStack() as stack:
         options: list[str | Path] = ["serve", repository, "--port", "0", "--explain", "off"]
@@ -84,30 +86,31 @@ def measure(repository: Path, file: bytes, *, rounds: int, calls: int, folder: P
         server = stack.enter_context(running("eyespot.cli", options))
 
         def served(request: Path, calls: int) -> float:
-            return under_load(server, request, clients=_CLIENTS, calls=calls)[1] / calls
+            seconds = under_load(server, request, clients=_CLIENTS, calls=calls)[1]
+            return seconds / (calls * rows)
 
         for request in (by_pixels, by_file):
             served(request, max(16, calls // 10))
         return [
             Round(
-                _decoding(file, rule, calls),
+                _decoding(file, rule, calls * rows),
                 in_process.measure().cpu_seconds,
                 served(by_pixels, calls),
                 served(by_file, calls),
-                _together(version / "model.onnx", file, rule, calls),
+                _together(version / "model.onnx", file, rule, calls * rows),
             )
             for _ in range(rounds)
         ]
 
 
-def _decoding(file: bytes, rule: PreprocessingRule, calls: int) -> float:
+def _decoding(file: bytes, rule: PreprocessingRule, images: int) -> float:
     began = time.process_time()
-    for _ in range(calls):
+    for _ in range(images):
         decode_picture(file, rule)
-    return (time.process_time() - began) / calls
+    return (time.process_time() - began) / images
 
 
-def _together(model: Path, file: bytes, rule: PreprocessingRule, calls: int) -> float:
+def _together(model: Path, file: bytes, rule: PreprocessingRule, images: int) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -119,8 +122,8 @@ def _together(model: Path, file: bytes, rule: PreprocessingRule, calls: int) -> 
     answer(0)
     began = time.process_time()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(answer, range(calls)))
-    return (time.process_time() - began) / calls
+        list(pool.map(answer, range(images)))
+    return (time.process_time() - began) / images
 
 
 def _write_request(path: Path, model_name: str, given: str, array: np.ndarray) -> Path:
@@ -141,6 +144,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, help=f"that has {_MODEL}; exported if absent")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=1, help="pictures a call")
     parser.add_argument(
         "--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT")
     )
@@ -152,9 +156,17 @@ def main() -> None:
         if not arguments.repository:
             export_zoo_model(_MODEL, repository=repository)
         rounds = measure(
-            repository, file, rounds=arguments.rounds, calls=arguments.calls, folder=Path(folder)
+            repository,
+            file,
+            rounds=arguments.rounds,
+            calls=arguments.calls,
+            rows=arguments.rows,
+            folder=Path(folder),
         )
-    print(f"{_MODEL}, JPEG of {width} x {height}, {len(file) >> 10} KiB, {_CLIENTS} clients:")
+    print(
+        f"{_MODEL}, JPEG of {width} x {height}, {len(file) >> 10} KiB, {arguments.rows} a call, "
+        f"{_CLIENTS} clients:"
+    )
     for name, ratio in RATIOS.items():
         values = sorted(map(ratio, rounds))
         median = statistics.median(values)
