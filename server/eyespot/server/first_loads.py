@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
+from eyespot.server.load_attempts import LoadAttempts
 from eyespot.server.load_calls import LoadCall, LoadCalls
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
@@ -39,6 +40,7 @@ class FirstLoads(NamedTuple):
         fingerprints: Of the models, from before anything of them was read.
         begun: What is being loaded, by the names and versions of models.
         calls: What calls have loaded and unloaded, before this start and after it.
+        attempts: What is being loaded, for the server after this one.
     """
 
     threads: LoadingThreads
@@ -46,10 +48,15 @@ class FirstLoads(NamedTuple):
     fingerprints: dict[str, Hashable]
     begun: dict[tuple[str, str], Future[LoadedVersion]]
     calls: LoadCalls
+    attempts: LoadAttempts
 
 
 def begin_first_loads(
-    settings: ServerConfig, threads: LoadingThreads, *, calls: LoadCalls | None = None
+    settings: ServerConfig,
+    threads: LoadingThreads,
+    *,
+    calls: LoadCalls | None = None,
+    attempts: LoadAttempts | None = None,
 ) -> FirstLoads:
     """Looks for what is to be loaded at the start, and begins to.
 
@@ -57,6 +64,7 @@ def begin_first_loads(
         settings: where the repository is, and how its models are loaded.
         threads: in which they are loaded.
         calls: what calls had loaded and unloaded before the server was started anew.
+        attempts: what was being loaded when the servers before this one were killed.
 
     Raises:
         StartError: the repository cannot be read, or lacks a model that is named, or the device
@@ -66,7 +74,8 @@ def begin_first_loads(
         keep_little()
     check_device(settings.device)
     calls = calls or LoadCalls()
-    found = _find(settings, calls)
+    attempts = attempts or LoadAttempts()
+    found = [attempts.admit(each) for each in _find(settings, calls)]
     names = {each.model_name for each in found}
     return FirstLoads(
         threads,
@@ -74,12 +83,13 @@ def begin_first_loads(
         {name: fingerprint(settings.repository, name) for name in names},
         {
             (each.model_name, each.model_version): threads.submit(
-                partial(load_version, each, settings)
+                partial(attempts.run, each, partial(load_version, each, settings))
             )
             for each in found
             if isinstance(each, VersionFolder)
         },
         calls,
+        attempts,
     )
 
 

@@ -57,12 +57,13 @@ def _serve(config: ServerConfig, log: Log, read_settings: Callable[[], ServerCon
     with _nothing_collected():
         _import_numpy()
         from eyespot.server.first_loads import begin_first_loads
+        from eyespot.server.load_attempts import LoadAttempts
         from eyespot.server.load_calls import LoadCalls
-        from eyespot.server.supervised import Parent
+        from eyespot.server.supervised import Parent, notes_of
 
-        parent = Parent.from_environment(os.environ)
-        calls = LoadCalls(None if parent is None else parent.notes)
-        first = begin_first_loads(config, LoadingThreads(), calls=calls)
+        notes = notes_of(Parent.from_environment(os.environ))
+        calls, attempts = LoadCalls(notes), LoadAttempts(notes)
+        first = begin_first_loads(config, LoadingThreads(), calls=calls, attempts=attempts)
         # Only now, while the models are being loaded: these take as long.
         import asyncio
 
