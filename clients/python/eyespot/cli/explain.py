@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parameter,
         metavar="NAME=VALUE",
         dest="parameters",
-        help="parameter of the method, such as n_steps=100 or layer=relu_16; may be repeated",
+        help="parameter of the method, such as n_steps=100 or layer=layer4.1; may be repeated",
     )
     parser.add_argument(
         "--score",
