@@ -99,7 +99,11 @@ def _print_table(reports: Sequence[Mapping[str, object]]) -> None:
     for key in ("explain_count", "explain_fail_count", "mean_explain_ms", "derivation"):
         if not any(report[key] for report in reports):
             del heads[key]
-    print_table(list(heads.values()), [[report[key] for key in heads] for report in reports])
+    print_table(
+        list(heads.values()),
+        [[report[key] for key in heads] for report in reports],
+        dispensable=["MEAN BATCH", "BATCHES", "EXPLAIN MS", "NOT EXPLAINED", "QUEUE MS", "MADE"],
+    )
 
 
 def _watch(options: argparse.Namespace) -> int:
