@@ -2,14 +2,24 @@
 
 import os
 import threading
+from contextlib import asynccontextmanager
 from functools import partial
 
+import grpc
+import numpy as np
 import pytest
 from tests.full_disk import files_of_at_most
+from tests.server.tiny import Client
 
+from eyespot.server.app import Server
+from eyespot.server.config import ServerConfig
+from eyespot.server.first_loads import begin_first_loads
 from eyespot.server.load_attempts import LoadAttempts
+from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.notes import Notes
 from eyespot.server.repository import BrokenModel, scan
+from eyespot.v1 import explain_pb2
+from eyespot.v1 import inference_pb2 as pb
 
 
 @pytest.fixture
@@ -113,6 +123,48 @@ def test_a_full_disk_fails_no_load_and_is_told(notes, folder, caplog):
     with files_of_at_most(10):
         assert begun(notes).run(folder, lambda: "loaded") == "loaded"
     assert "should the load of net/1/model kill this server" in caplog.text
+
+
+@asynccontextmanager
+async def serving_after(attempts, repository):
+    """A client of a server that knows of these attempts."""
+    settings = ServerConfig(
+        repository=repository.path, port=0, model_control_mode="explicit", load_model="*"
+    )
+    first = begin_first_loads(settings, LoadingThreads(), attempts=attempts)
+    server = Server(settings, first=first)
+    await server.start()
+    try:
+        await server.load()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            yield Client(channel, server.address)
+    finally:
+        await server.stop()
+
+
+async def test_a_load_call_has_it_tried_again(notes, folder, repository, caplog):
+    repository.add("other")
+    index = pb.RepositoryIndexRequest()
+    async with serving_after(killed_twice(notes, folder), repository) as client:
+        net, other = (await client.inference.RepositoryIndex(index)).models
+        assert (net.state, other.state) == ("UNAVAILABLE", "READY")
+        assert net.reason.startswith("its load ended the server process twice")
+        await client.inference.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="net"))
+        net, _ = (await client.inference.RepositoryIndex(index)).models
+        assert (net.state, net.reason) == ("READY", "")
+    assert "model 'net' version 1 is unavailable: its load ended" in caplog.text
+
+
+async def test_what_cannot_be_explained_so_is_served(notes, folder, repository, caplog):
+    attempts = killed_twice(notes, folder, part="explainer")
+    async with serving_after(attempts, repository) as client:
+        answer = await client.infer("net", x=np.ones((1, 4), np.float32))
+        assert answer["y"].tolist() == [[3, 3, 3, 3]]
+        asked = explain_pb2.ListMethodsRequest(model_name="net")
+        methods = (await client.explain.ListMethods(asked)).methods
+        reason = "model 'net' version 1: to load what explains it ended the server process twice"
+        assert {method.reason[: len(reason)] for method in methods} == {reason}
+    assert "version 1 cannot be explained: to load what explains it ended" in caplog.text
 
 
 def test_without_a_supervisor_nothing_is_noted(folder):
