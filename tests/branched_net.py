@@ -15,6 +15,7 @@ class BranchedNet(nn.Module):
         self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
         self.wide = nn.Conv2d(8, 4, 5, padding=2, groups=2)
         self.late_norm = nn.BatchNorm2d(12)
+        self.late_act = nn.ReLU()
         self.head = nn.Linear(12, 5)
         for norm in (self.norm, self.late_norm):
             nn.init.normal_(norm.running_mean, std=0.3)
@@ -25,5 +26,5 @@ class BranchedNet(nn.Module):
         x = functional.max_pool2d(x, 3, stride=1, padding=1)
         deep = functional.relu6(x + self.deep(x))
         x = torch.cat([deep, functional.avg_pool2d(self.wide(x), 3, 1, padding=1)], 1)
-        x = functional.relu(self.late_norm(functional.avg_pool2d(x, 2)))  # (B, 12, 4, 4)
+        x = self.late_act(self.late_norm(functional.avg_pool2d(x, 2)))  # (B, 12, 4, 4)
         return self.head(x.mean((2, 3)))

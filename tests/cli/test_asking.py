@@ -460,6 +460,7 @@ def test_status_tells_that_a_server_is_shutting_down(run, address, servicer):
         f"fake 7 at {address} is shutting down: it answers what it has admitted, "
         "and admits nothing more"
     )
+    assert run("status", "--server", address, "--json").json["is_draining"] is True
     servicer.index = [("net", "2", "READY", "")]  # takes them
     assert "is not ready: 1 model version" in run("status", "--server", address).out
 
@@ -500,7 +501,7 @@ def test_status_tells_that_explanations_are_still_to_come(run, address, servicer
 def test_status_in_json(run, address):
     status = run("status", "--server", address, "--json").json
     assert status["server"] == {"name": "fake", "version": "7", "extensions": ["statistics"]}
-    assert status["is_ready"] is False
+    assert (status["is_ready"], status["is_draining"]) == (False, False)
     colors, torn = status["models"]
     assert (colors["inference_count"], colors["mean_batch_size"]) == (12, 2.4)
     assert (torn["state"], torn["reason"]) == ("UNAVAILABLE", "torn file")

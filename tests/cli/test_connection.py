@@ -8,7 +8,7 @@ import sys
 import grpc
 import pytest
 
-from eyespot.cli.connection import _reason, add_server_arguments, connected
+from eyespot.cli.connection import add_server_arguments, connected, plain_reason
 from eyespot.cli.errors import UNREACHABLE, CommandError
 from eyespot.client import UnavailableError
 
@@ -24,7 +24,7 @@ from eyespot.client import UnavailableError
     ],
 )
 def test_why_no_connection_came_about_is_told_plainly(details, expected):
-    assert expected in _reason(details)
+    assert expected in plain_reason(details)
 
 
 def test_a_server_that_goes_while_it_answers_is_said_to_be_gone():

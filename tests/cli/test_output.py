@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,39 @@ def test_columns_of_numbers_are_flush_right(capsys):
         "a      12,345  0.123",
         "bbbbb       1      -",
     ]
+
+
+TABLE = ("NAME", "N", "PAPER", "MORE"), [("net", 1, "LeCun et al.", "so it is")]
+WHOLE = ["NAME  N  PAPER         MORE", "net   1  LeCun et al.  so it is"]
+NOTE = "for want of room; --json has all"
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("31", WHOLE),
+        ("30", ["NAME  N  MORE", "net   1  so it is", f"without PAPER, {NOTE}"]),
+        ("17", ["NAME  N  MORE", "net   1  so it is", f"without PAPER, {NOTE}"]),
+        ("16", ["NAME  MORE", "net   so it is", f"without N, PAPER, {NOTE}"]),
+        ("13", WHOLE),  # nothing would help
+    ],
+)
+def test_a_narrow_terminal_does_without_what_is_least_missed(capsys, monkeypatch, columns, lines):
+    monkeypatch.setenv("COLUMNS", columns)
+    print_table(*TABLE, dispensable=("PAPER", "N"))
+    assert capsys.readouterr().out.splitlines() == WHOLE  # it is no terminal
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(*TABLE, dispensable=("PAPER", "N"))
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_the_status_fits_80_columns(run, address, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _, *table = run("status", "--server", address).out.splitlines()
+    assert max(map(len, table)) <= 80
+    assert table[0].endswith("FAILED  QUEUE MS  COMPUTE MS  REASON")
+    assert table[-1].startswith("without BATCHES, MEAN BATCH, for want of room")
 
 
 @pytest.mark.parametrize(

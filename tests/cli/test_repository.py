@@ -192,7 +192,7 @@ def test_flags_of_the_export_reach_it(run, tmp_path):
     assert "lenet5_modern's input_size must be at least 16, found 15" in ran.err
     ran = run(*words, "--gradient-layer", "relu_1", "--gradient-layer", "relu_7")
     assert ran.code == 1
-    assert "there is no layer 'relu_7'; did you mean 'relu_1'?" in ran.err
+    assert "there is no layer 'relu_7'; did you mean 'relu_1' or 'relu'?" in ran.err
 
 
 def test_all_or_one(run, tmp_path):

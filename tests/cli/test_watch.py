@@ -15,6 +15,7 @@ from eyespot.client import (
     Histogram,
     ModelStatistics,
     ModelStatus,
+    UnauthenticatedError,
     UnavailableError,
 )
 
@@ -85,8 +86,9 @@ def test_a_curve_is_as_high_as_its_largest():
 class FakeClient:
     """Answers with one look after the other; an error is raised."""
 
-    def __init__(self, *looks):
+    def __init__(self, *looks, is_draining=False):
         self._looks = iter(looks)
+        self.is_draining = is_draining
 
     def repository_index(self):
         self._look = next(self._looks)
@@ -100,6 +102,13 @@ class FakeClient:
 
     def statistics(self):
         return [self._look]
+
+    def server_ready(self):
+        return not self.is_draining
+
+    def model_ready(self, name, *, model_version):
+        assert (name, model_version) == ("net", "1")
+        return not self.is_draining
 
 
 class Time:
@@ -115,16 +124,16 @@ class Time:
         self.now += seconds
 
 
-def watched(*looks, width=140):
+def watched(*looks, width=140, is_draining=False):
     time, text = Time(), io.StringIO()
     watch(
-        FakeClient(*looks),
+        FakeClient(*looks, is_draining=is_draining),
         title="here",
         seconds=2.0,
         console=Console(file=text, width=width),
         clock=time,
         pause=time.pause,
-        rounds=looks[1:],
+        rounds=len(looks),
     )
     return text.getvalue()
 
@@ -164,9 +173,23 @@ def test_a_server_that_is_gone_for_a_while_is_told_below_the_table():
     assert "2.00" in back  # 8 requests in the 4 s since the last look that found anything
 
 
-def test_a_server_that_never_answered_is_an_error():
-    with pytest.raises(UnavailableError):
-        watched(GONE)
+def test_a_server_that_is_not_there_yet_is_waited_for():
+    gone, back = watched(GONE, statistics(0, 0, 0)).split("here: ")[1:]
+    assert gone.startswith("waiting for the server")
+    assert "no answer: connection refused" in gone
+    assert back.startswith("1 of 2 model versions ready")
+    assert "no answer" not in back
+
+
+def test_a_server_that_is_shutting_down_says_so():
+    text = watched(statistics(0, 0, 0), is_draining=True)
+    assert text.startswith("here: shutting down, what was admitted is answered ")
+
+
+def test_what_is_no_matter_of_time_ends_it():
+    refused = UnauthenticatedError(grpc.StatusCode.UNAUTHENTICATED, "a token is wanted")
+    with pytest.raises(UnauthenticatedError):
+        watched(refused)
 
 
 def test_before_the_first_look_there_is_an_empty_table():

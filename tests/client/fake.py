@@ -59,7 +59,7 @@ class Servicer:
         self.failures = []
         self.breaks = []
         self.late_breaks = []
-        self.versions = []  # that explain one call after another, and then "2"
+        self.versions = []  # that answer one call after another, and then "2"
         self.pushback = ""
         self.requests = []
         self.png = b""
@@ -87,6 +87,9 @@ class Servicer:
             if self.pushback:
                 context.set_trailing_metadata([("grpc-retry-pushback-ms", self.pushback)])
             context.abort(failures.pop(0), "on purpose")
+
+    def _version(self):
+        return self.versions.pop(0) if self.versions else "2"
 
     def of(self, kind):
         return [request for request in self.requests if isinstance(request, kind)]
@@ -152,7 +155,9 @@ class Servicer:
         else:
             outputs = {"sum": inputs["a"] + inputs["b"].astype(np.float32), "b": inputs["b"]}
         wanted = [output.name for output in request.outputs] or list(outputs)
-        response = pb.ModelInferResponse(model_name=request.model_name, model_version="2")
+        response = pb.ModelInferResponse(
+            model_name=request.model_name, model_version=self._version()
+        )
         response.parameters["queue_ms"].double_param = 0.5
         for name in wanted:
             array = outputs[name]
@@ -232,7 +237,7 @@ class Servicer:
         attributions = array.astype(np.float32).repeat(request.targets_per_row, 0)
         if is_reduced:
             attributions = attributions.max(axis=axis, keepdims=True)
-        version = self.versions.pop(0) if self.versions else "2"
+        version = self._version()
         response = explain_pb2.ExplainResponse(
             model_name=request.model_name, model_version=version, method=request.method
         )

@@ -51,7 +51,7 @@ def linear():
 class Supervised:
     """The supervisor, its server, and the lines of both."""
 
-    def __init__(self, folder, fill, settings=SETTINGS):
+    def __init__(self, folder, fill, settings=SETTINGS, *, program=("-m", "eyespot.cli")):
         self.repository = Repository(folder / "repository")
         self.repository.path.mkdir()
         fill(self.repository)
@@ -65,12 +65,12 @@ class Supervised:
         self.set("")
         words = ["serve", self.repository.path, "--config", self.settings]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "eyespot.cli", *words, "--port-file", self.port_file],
+            [sys.executable, *program, *words, "--port-file", self.port_file],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.wait_for("serving on")
+        self.told = self.wait_for("serving on")
         self.address = f"127.0.0.1:{int(self.port_file.read_text())}"
 
     def set(self, text):
@@ -354,3 +354,41 @@ def test_what_calls_have_loaded_and_unloaded_stays_so_when_the_server_is_killed(
         index = {each.name: each for each in client.repository_index()}
         assert index["broken"].reason.startswith("model.onnx")
         assert index["named"].state == ""
+
+
+# The command, in which the load of one model ends as no Python can catch.
+CRASHING = """
+import os, signal, sys
+from eyespot.server import version_loading
+
+check = version_loading.check_files
+
+def check_or_crash(folder, **options):
+    if folder.model_name == "deadly" and (folder.folder / "model.onnx").stat().st_size > 0:
+        os.kill(0, signal.SIGSEGV)
+    return check(folder, **options)
+
+version_loading.check_files = check_or_crash
+from eyespot.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_model_that_kills_the_server_twice_is_left_out_until_its_files_change(tmp_path):
+    def fill(repository):
+        repository.add("deadly", affine())
+        repository.add("net", affine())
+
+    running = Supervised(tmp_path, fill, program=("-c", CRASHING))
+    try:
+        reason = "its load ended the server process twice; it is tried again when its files change"
+        with Client(running.address, **PATIENT) as client:
+            assert client.infer("net", ROW).outputs["y"].tolist() == [[3, 5, 7, 9]]
+            deadly, _ = client.repository_index()
+            assert deadly.reason.startswith(reason)
+            (running.repository.path / "deadly" / "1" / "model.onnx").write_bytes(b"")
+            assert "failed to load 'deadly', model.onnx" in running.reload()
+    finally:
+        running.end()
+    assert running.told.count("was killed by SIGSEGV: it is started again") == 2
+    assert f"ERROR model 'deadly' version 1 is unavailable: {reason}" in running.told

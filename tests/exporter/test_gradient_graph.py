@@ -1,5 +1,6 @@
 """Gradient graphs as an export writes them: small, proven, or refused with the reason."""
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 from eyespot.exporter import export, export_zoo_parts
 from eyespot.exporter.capture import find_gradient_node
 from eyespot.exporter.errors import GradientError, LayerNameError
-from eyespot.exporter.gradient_graph import find_layers
+from eyespot.exporter.gradient_graph import find_layers, gradient_parity
 from eyespot.exporter.gradient_graph.gradient_parity import OwnMovement, compare
 from eyespot.exporter.preprocessed import Preprocessed
 from eyespot.saliency.torch_backend import TorchBackend
@@ -69,7 +70,7 @@ def test_layers_are_told_and_so_is_one_that_is_folded_into_the_next(gradient_exp
 
 def test_a_name_that_is_no_layers_is_told_before_anything_is_written(tmp_path):
     told = []
-    with pytest.raises(LayerNameError, match=r"no layer 'relu_9'; did you mean 'relu_'\?"):
+    with pytest.raises(LayerNameError, match=r"no layer 'relu_9'; did you mean 'relu_' or "):
         export(
             BranchedNet().eval(),
             torch.zeros(1, 3, 16, 16),
@@ -94,16 +95,22 @@ class Reusing(nn.Module):
         return self.block[1](self.last(self.block(x))).mean((2, 3))
 
 
-def test_a_module_may_be_named_that_has_one_node():
+def test_a_module_may_be_named_and_means_its_last_node():
     rule = PreprocessingRule((8, 8), None, "nearest", "RGB", (0.5,) * 3, (0.5,) * 3)
     pixels = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
     program = torch.export.export(Preprocessed(Reusing(), rule).eval(), (pixels,))
     start = find_gradient_node(program)
-    names = ["conv2d_1", "block.0", "network.last"]
-    nodes = ("conv2d_1", "conv2d", "conv2d_1")
-    assert find_layers(program, names, gradient_node=start) == nodes
-    with pytest.raises(LayerNameError, match=r"'block\.1' has several nodes: .* relu or relu_1"):
-        find_layers(program, ["block.1"], gradient_node=start)
+    nodes = {
+        "conv2d_1": "conv2d_1",
+        "block.0": "conv2d",
+        "network.last": "conv2d_1",
+        "block.1": "relu_1",  # which is called again, outside of its block
+        "block": "relu",
+        "network": "relu_1",
+    }
+    assert find_layers(program, list(nodes), gradient_node=start) == tuple(nodes.values())
+    with pytest.raises(LayerNameError, match=r"no layer 'block\.2'; did you mean 'block\.[01]' or"):
+        find_layers(program, ["block.2"], gradient_node=start)
 
 
 def test_without_a_place_where_gradients_begin_there_are_no_layers():
@@ -121,6 +128,22 @@ def test_what_pytorch_makes_of_it_decides(gradient_export, x_of_export):
     other = original.randomised([original.weight_layers()[0]], seed=1)
     with pytest.raises(GradientError, match=r"its gradients by input differ from PyTorch's by"):
         compare(original, other, x_of_export)
+
+
+def test_a_long_comparison_tells_how_far_it_has_come(gradient_export, x_of_export, monkeypatch):
+    monkeypatch.setattr(gradient_parity, "_ELEMENTS_AT_ONCE", 0)
+    original = TorchBackend.load(gradient_export.path / "original.pt2", gradient_node="x")
+    told = []
+    x = np.concatenate([x_of_export, x_of_export, x_of_export[:1]])
+    compare(original, original, x, layer="relu", progress=told.append)
+    assert told == [f"comparing gradient {first} of 9 by layer relu" for first in (1, 5, 9)]
+    other = original.randomised([original.weight_layers()[0]], seed=1)
+    with pytest.raises(GradientError):
+        compare(original, other, x_of_export, progress=told.append)
+    assert told[3:] == [
+        "comparing gradient 1 of 4 by input",
+        "measuring how far PyTorch's own gradients move",
+    ]
 
 
 def test_a_network_is_held_against_its_own_movement(gradient_export, x_of_export):
@@ -157,9 +180,16 @@ class Smooth(nn.Module):
 
 def test_smooth_rectifiers_are_those_of_pytorch(tmp_path):
     torch.manual_seed(4)
+    told = []
     result = export(
-        Smooth().eval(), torch.zeros(1, 2, 6, 6), repository=tmp_path, name="g", gradient_graph=True
+        Smooth().eval(),
+        torch.zeros(1, 2, 6, 6),
+        repository=tmp_path,
+        name="g",
+        gradient_graph=True,
+        progress=told.append,
     )
+    assert "comparing gradient 1 of 32 by input" in told
     assert result.notes == ()
     assert result.manifest.gradient_graphs.no_rectifiers == ""
     cases = {case.gradient: case for case in result.manifest.parity.gradients}

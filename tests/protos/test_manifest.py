@@ -88,11 +88,14 @@ def test_layers_of_gradients_are_told_where_there_are_more_than_one(tmp_path):
     assert "further_layers" not in path.read_text()  # who does not know them can read on
     assert read_manifest(path).gradient_graphs == one
     assert one.files[-1] == "gradient_layer.onnx"
-    two = one._replace(further_layers=(GradientLayer("add_1", (4, 7, 7)),))
+    modules = ("block.1.add", "block.1")
+    further = (GradientLayer("add_1", (4, 7, 7), modules),)
+    two = one._replace(layer_modules=("act",), further_layers=further)
     write_manifest(MANIFEST._replace(gradient_graphs=two), path)
     assert read_manifest(path).gradient_graphs == two
     assert two.files[-2:] == ("gradient_layer.onnx", "gradient_layer_add_1.onnx")
     assert [each.sizes for each in two.layers] == [(8, None, None), (4, 7, 7)]
+    assert [each.modules for each in two.layers] == [("act",), modules]
 
 
 def test_a_missing_manifest_is_refused(tmp_path):

@@ -144,6 +144,26 @@ def test_an_unknown_layer_is_told_the_nearest(capture, explain):
         backend.find_layer("linear")
 
 
+def test_a_module_is_a_layer_by_its_last_map(capture, explain):
+    backend = capture(Segmentation(), torch.zeros(2, 3, 8, 8))
+    assert [(each.name, each.modules) for each in backend.layers()] == [
+        ("conv2d", ("first",)),
+        ("relu", ()),  # a function of torch's, in no module but the network
+    ]
+    backend = capture(vgg(), torch.zeros(2, 3, 16, 16), "input")
+    assert [backend.find_layer(module) for module in "0367"] == [
+        *("conv2d", "relu_1", "relu_2", "max_pool2d_1")
+    ]
+    found = explain("grad_cam", backend, pictures(size=16), [0, 1, 2], layer="3")
+    expected = explain("grad_cam", backend, pictures(size=16), [0, 1, 2], layer="relu_1")
+    np.testing.assert_array_equal(found.attributions, expected.attributions)
+
+
+def test_an_unknown_module_is_told_the_nearest(capture):
+    with pytest.raises(LayerError, match=r"no layer 'frist'; did you mean 'first'\? the last"):
+        capture(Segmentation(), torch.zeros(2, 3, 8, 8)).find_layer("frist")
+
+
 def test_channels_last_is_enlarged_in_the_inputs_own_order(capture, explain):
     class Last(nn.Module):
         def __init__(self):

@@ -117,11 +117,18 @@ def test_the_layers_of_the_export_are_there(original, graphs):
 def test_another_layer_says_which_there_are_and_how_to_have_more(graphs):
     with pytest.raises(
         LayerError,
-        match=r"^layer 'add' is none of those with gradient graphs \(relu, relu_, cat\); any other "
-        r"needs PyTorch on the server \(pip install 'eyespot\[explain\]', and no "
+        match=r"^layer 'add' is none of those with gradient graphs \(relu in late_act, relu_, "
+        r"cat\); any other needs PyTorch on the server \(pip install 'eyespot\[explain\]', and no "
         r"--explain-backend onnx\), or an export with --gradient-layer NAME$",
     ):
         find_method("grad_cam").explain(graphs, X, Objective(Targets(np.zeros(3))), layer="add")
+
+
+def test_a_module_is_a_layer_here_too(original, graphs):
+    assert graphs.find_layer("late_act") == graphs.find_layer("")
+    same(original, graphs, "grad_cam", Targets(np.array([-1, 2, 0])), layer="late_act")
+    with pytest.raises(LayerError, match=r"cat\); did you mean 'late_act'\? any other needs"):
+        graphs.find_layer("lateact")
 
 
 def test_no_more_is_asked_of_the_graphs_than_is_needed(graphs):

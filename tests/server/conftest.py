@@ -1,6 +1,7 @@
 """A repository to fill, a server on port 0 in front of it, and batchers under made-up time."""
 
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,13 @@ def repository(tmp_path: Path) -> Repository:
     path = tmp_path / "repository"
     path.mkdir()
     return Repository(path)
+
+
+@pytest.fixture
+def notes() -> Iterator[int]:
+    """The descriptor of a supervisor's file."""
+    with tempfile.TemporaryFile() as file:
+        yield file.fileno()
 
 
 @pytest.fixture

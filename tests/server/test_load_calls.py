@@ -1,12 +1,8 @@
-"""What calls have loaded, in the file that a server leaves to the one that takes its place."""
-
-import os
-import tempfile
+"""What calls have loaded, as the server knows it that takes the place of another."""
 
 import pytest
 from tests.full_disk import files_of_at_most
 
-from eyespot.server import load_calls
 from eyespot.server.config import ServerConfig
 from eyespot.server.dataplane import Dataplane
 from eyespot.server.errors import StartError
@@ -14,79 +10,34 @@ from eyespot.server.first_loads import begin_first_loads
 from eyespot.server.load_calls import LoadCall, LoadCalls
 from eyespot.server.loader import Loader
 from eyespot.server.loading_threads import LoadingThreads
+from eyespot.server.notes import Notes
 from eyespot.server.repository import BrokenModel
 
 LOADED, UNLOADED = LoadCall(is_loaded=True), LoadCall(is_loaded=False)
 
 
-@pytest.fixture
-def notes():
-    with tempfile.TemporaryFile() as file:
-        yield file.fileno()
-
-
 def test_the_next_server_knows_the_last_call_about_each_model(notes):
-    assert list(LoadCalls(notes).loaded()) == []
-    calls = LoadCalls(notes)
+    assert list(LoadCalls(Notes(notes)).loaded()) == []
+    calls = LoadCalls(Notes(notes))
     configured = LoadCall(is_loaded=True, config='{"max_batch_size": 5}', brought_files=True)
     for name, call in {"a": LOADED, "b": LOADED, "ä": configured}.items():
         calls.note(name, call)
     calls.note("b", UNLOADED)
     calls.note("ä", configured)
-    following = LoadCalls(notes)
+    following = LoadCalls(Notes(notes))
     assert list(following.loaded()) == [("a", LOADED), ("ä", configured)]
     assert ("b" in following, "c" in following) == (True, False)
     following.note("a", UNLOADED)
-    assert list(LoadCalls(notes).loaded()) == [("ä", configured)]
-
-
-@pytest.mark.parametrize("share", [0, 0.5, 1])
-def test_a_server_that_is_killed_while_it_writes_leaves_what_was(notes, monkeypatch, share):
-    calls = LoadCalls(notes)
-    names = [name * length for name in "ab" for length in (1, 50, 3, 200)]
-    write = os.pwrite
-
-    def write_and_end(descriptor, content, start):
-        write(descriptor, content[: int(len(content) * share)], start)
-        raise KeyboardInterrupt
-
-    for count, name in enumerate(names):
-        monkeypatch.setattr(os, "pwrite", write_and_end)
-        with pytest.raises(KeyboardInterrupt):
-            calls.note("never", LOADED)
-        monkeypatch.setattr(os, "pwrite", write)
-        assert list(LoadCalls(notes).loaded()) == [(each, LOADED) for each in names[:count]]
-        calls = LoadCalls(notes)
-        calls.note(name, LOADED)
-
-
-def test_the_file_does_not_grow_with_the_calls(notes):
-    calls = LoadCalls(notes)
-    for call in [LOADED, UNLOADED] * 100:
-        calls.note("net", call)
-    assert os.fstat(notes).st_size < 200  # a line of some 30 bytes twice, and where it is
+    assert list(LoadCalls(Notes(notes)).loaded()) == [("ä", configured)]
 
 
 def test_a_full_disk_fails_no_call_and_is_told(notes, caplog):
-    calls = LoadCalls(notes)
+    calls = LoadCalls(Notes(notes))
     calls.note("net", LOADED)
     with files_of_at_most(80):
         calls.note("n" * 100, LOADED)
     assert "know of the last call about 'nnnn" in caplog.text
-    assert list(LoadCalls(notes).loaded()) == [("net", LOADED)]
-
-
-@pytest.mark.parametrize("content", [b"short", b"\xff" * 16, b"\x10" + b"\0" * 15])
-def test_notes_that_cannot_be_read_do_not_keep_the_server_from_starting(notes, caplog, content):
-    os.pwrite(notes, content, 0)
-    assert list(LoadCalls(notes).loaded()) == []
-    assert "what calls had loaded is not known any more" in caplog.text
-
-
-def test_without_a_place_for_temporary_files_there_are_no_notes(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    assert load_calls.open_notes() is None
-    assert "TMPDIR names another folder" in caplog.text
+    assert list(LoadCalls(Notes(notes)).loaded()) == [("net", LOADED)]
 
 
 def explicit(repository, load_model=""):

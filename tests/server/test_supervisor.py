@@ -53,11 +53,14 @@ def test_who_is_killed_before_it_is_ready_is_given_up_in_the_end():
 
 @contextmanager
 def supervising(program, *, form="text", stderr=subprocess.PIPE):
-    """A supervisor of a program that has `parent`, `told` (the restarts), `notes` and `say`."""
+    """A supervisor of a program.
+
+    It has `parent`, `told` (the restarts), `notes`, `last` (the exit code before) and `say`.
+    """
     begin = f"""
 import os, signal
 signal.alarm(600)  # whatever becomes of the test
-parent, told, notes = map(int, os.environ["{supervisor.VARIABLE}"].split())
+parent, told, notes, last = map(int, os.environ["{supervisor.VARIABLE}"].split())
 def say(text): os.write(2, f"{{text}}\\n".encode())
 """
     with tempfile.TemporaryFile() as notes:
@@ -91,7 +94,7 @@ def test_deaths_are_told_and_signals_handed_on():
     program = f"""
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 assert os.getpgid(0) == os.getpid() and os.getppid() == parent
-say(f"start {{told}}")
+say(f"start {{told}} after {{last}}")
 os.kill(parent, signal.SIGHUP)  # not handed on before it is ready
 say("before")
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
@@ -115,9 +118,9 @@ os._exit(4)
         assert running.wait() == 4
     said = [line for line in told if not line.startswith("{")]
     assert said == [
-        *("start 0", "before", "hang-up"),
-        *("start 1", "before", "hang-up"),
-        *("start 2", "before", "hang-up", "ready"),
+        *("start 0 after 0", "before", "hang-up"),
+        *("start 1 after -11", "before", "hang-up"),
+        *("start 2 after -9", "before", "hang-up", "ready"),
     ]
     first, second = (json.loads(line) for line in told if line.startswith("{"))
     assert first["message"].endswith("was killed by SIGSEGV: it is started again at once")

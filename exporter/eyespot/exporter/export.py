@@ -128,8 +128,8 @@ def export(
             2 GiB are kept anyway.
         gradient_graph: Write the gradient as ONNX graphs as well, for servers without PyTorch.
             Where an operator is in the way, the notes say which, and the rest is written.
-        gradient_layers: Nodes of the captured graph, or modules with one, that Grad-CAM and its
-            kin may then be asked about without PyTorch, beside the last spatial map before
+        gradient_layers: Nodes of the captured graph, or modules that end in one, that Grad-CAM
+            and its kin may then be asked about without PyTorch, beside the last spatial map before
             pooling; each takes a file of its own. They imply `gradient_graph`.
         max_batch_size: Most rows of a batch; chosen by the size of the input if not told.
         parity_images: A folder of pictures to compare the artefacts on, beside random inputs.
@@ -197,8 +197,8 @@ def export(
             parity = _prove(draft, face, network, batches, rtol=rtol)
             gradients = None
             if gradient_graph or gradient_layers:
-                tell(f"writing {GRADIENT_FILES['derivative']} and comparing its gradients")
-                gradients = _write_gradients(draft, face, samples, gradient_layers, seed=seed)
+                tell(f"writing {GRADIENT_FILES['derivative']}")
+                gradients = _write_gradients(draft, face, samples, gradient_layers, tell, seed=seed)
                 parity = parity._replace(gradients=gradients.cases)
                 files += gradients.files
                 notes += (said := _gradient_notes(gradients))
@@ -299,7 +299,13 @@ def _prove(
 
 
 def _write_gradients(
-    draft: Draft, face: Face, samples: Samples, layers: Sequence[str], *, seed: int
+    draft: Draft,
+    face: Face,
+    samples: Samples,
+    layers: Sequence[str],
+    tell: Progress,
+    *,
+    seed: int,
 ) -> WrittenGradients:
     """Write the gradient graphs, and compare them with the original on many rows."""
     batches = random_batches(
@@ -316,6 +322,7 @@ def _write_gradients(
         gradient_node=face.gradient_node,
         channel_axis=face.channel_axis,
         layers=tuple(dict.fromkeys(layers)),
+        progress=tell,
     )
 
 

@@ -10,9 +10,6 @@ from torch import nn
 from eyespot.exporter.errors import PreprocessingFitError
 from eyespot.v1.preprocessing import PreprocessingRule
 
-# What modules of the network are called by in front of their own names.
-WRAPPED = "network"
-
 
 class Preprocessed(nn.Module):
     """A network that takes the pixels of a rule, and scales and normalises them itself.

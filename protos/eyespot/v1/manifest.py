@@ -184,10 +184,12 @@ class GradientLayer(NamedTuple):
     Attributes:
         name: Of the node of the original.
         shape: Of these maps, without the rows; -1 is a size that varies.
+        modules: Of the original, whose last map it is; the innermost first.
     """
 
     name: str
     shape: tuple[int, ...]
+    modules: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int | None, ...]:
@@ -206,6 +208,7 @@ class GradientGraphs(NamedTuple):
         reason: Why there are none; empty where there are.
         no_rectifiers: Why rectifiers have no rule but their own; empty where they have.
         further_layers: Those that were asked for by their names.
+        layer_modules: Whose last map `layer` is; the innermost first.
     """
 
     layer: str | None = None
@@ -214,13 +217,15 @@ class GradientGraphs(NamedTuple):
     reason: str = ""
     no_rectifiers: str = ""
     further_layers: tuple[GradientLayer, ...] = ()
+    layer_modules: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[GradientLayer, ...]:
         """All of them; first the one that is taken where none is named."""
         if self.layer is None:
             return ()
-        return (GradientLayer(self.layer, self.layer_shape), *self.further_layers)
+        first = GradientLayer(self.layer, self.layer_shape, self.layer_modules)
+        return (first, *self.further_layers)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -391,11 +396,15 @@ def _gradient_graphs(value: dict[str, Any] | None) -> GradientGraphs | None:
     if value is None:
         return None
     further = [
-        GradientLayer(each["name"], tuple(each["shape"]))
+        GradientLayer(each["name"], tuple(each["shape"]), tuple(each.get("modules", ())))
         for each in value.get("further_layers", ())
     ]
-    shape = tuple(value["layer_shape"])
-    return GradientGraphs(**{**value, "layer_shape": shape, "further_layers": tuple(further)})
+    read = {
+        "layer_shape": tuple(value["layer_shape"]),
+        "layer_modules": tuple(value.get("layer_modules", ())),
+        "further_layers": tuple(further),
+    }
+    return GradientGraphs(**{**value, **read})
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

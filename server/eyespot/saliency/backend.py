@@ -31,6 +31,7 @@ class Layer:
 
     name: str
     shape: tuple[int | None, ...]  # (C, H, W); None is a size that varies
+    modules: tuple[str, ...] = ()  # whose last map it is, the innermost first
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ class Backend(Scorer, Protocol):
         """Every place that holds spatial maps, in the order of the computation."""
 
     def find_layer(self, name: str) -> str:
-        """The layer of a name; of the empty name, the last spatial map before pooling.
+        """The layer of a name, or that a module ends in; of none, the last before pooling.
 
         Raises:
             LayerError: there is none; names the nearest.

@@ -20,6 +20,7 @@ from eyespot.saliency.errors import (
     LayerError,
     UnavailableMethodError,
 )
+from eyespot.saliency.layer_names import named_layer, nearest_names
 from eyespot.saliency.objective import TOP_CLASS, Objective
 from eyespot.saliency.rows_at_once import MOST_ROWS, best_rows, row_does_not_fit
 
@@ -177,16 +178,21 @@ class GraphBackend:
         return self._graphs.layers
 
     def find_layer(self, name: str) -> str:
-        """The layer of a name; of the empty name, the last spatial map before pooling."""
-        names = [layer.name for layer in self._graphs.layers]
-        if not names:
+        """The layer of a name, or that a module ends in; of none, the last before pooling."""
+        layers = self._graphs.layers
+        if not layers:
             raise LayerError(self._graphs.no_layer)
-        if name and name not in names:
+        if not name:
+            return layers[0].name
+        found = named_layer(name, layers)
+        if found is None:
+            there = ", ".join(" in ".join((each.name, *each.modules[:1])) for each in layers)
             raise LayerError(
-                f"layer {name!r} is none of those with gradient graphs ({', '.join(names)}); any "
-                f"other {_ONLY_TORCH}, or an export with --gradient-layer NAME"
+                f"layer {name!r} is none of those with gradient graphs ({there}); "
+                f"{nearest_names(name, layers)}any other {_ONLY_TORCH}, or an export with "
+                "--gradient-layer NAME"
             )
-        return name or names[0]
+        return found
 
     def linear_head(self) -> LinearHead:
         """Refuse: the weights of the head are not read."""

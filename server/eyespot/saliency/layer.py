@@ -9,7 +9,8 @@ LAYER = ParameterSpec(
     "layer",
     "string",
     "",
-    "node of the graph whose maps are weighed; empty: the last spatial map before pooling",
+    "node of the graph whose maps are weighed, or module that ends in it; empty: the last spatial "
+    "map before pooling",
 )
 
 

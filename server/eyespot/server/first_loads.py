@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
+from eyespot.server.load_attempts import LoadAttempts
 from eyespot.server.load_calls import LoadCall, LoadCalls
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
@@ -41,6 +42,7 @@ class FirstLoads(NamedTuple):
         fingerprints: Of the models, from before anything of them was read.
         begun: What is being loaded, by the names and versions of models.
         calls: What calls have loaded and unloaded, before this start and after it.
+        attempts: What is being loaded, for the server after this one.
     """
 
     threads: LoadingThreads
@@ -48,6 +50,7 @@ class FirstLoads(NamedTuple):
     fingerprints: dict[str, Hashable]
     begun: dict[tuple[str, str], Future[LoadedVersion]]
     calls: LoadCalls
+    attempts: LoadAttempts
 
 
 def begin_first_loads(
@@ -55,6 +58,7 @@ def begin_first_loads(
     threads: LoadingThreads,
     *,
     calls: LoadCalls | None = None,
+    attempts: LoadAttempts | None = None,
     hash_of: Callable[[Path], str] = sha256_of,
 ) -> FirstLoads:
     """Looks for what is to be loaded at the start, and begins to.
@@ -63,6 +67,7 @@ def begin_first_loads(
         settings: where the repository is, and how its models are loaded.
         threads: in which they are loaded.
         calls: what calls had loaded and unloaded before the server was started anew.
+        attempts: what was being loaded when the servers before this one were killed.
         hash_of: gives the SHA-256 of a file.
 
     Raises:
@@ -73,7 +78,8 @@ def begin_first_loads(
         keep_little()
     check_device(settings.device)
     calls = calls or LoadCalls()
-    found = _find(settings, calls)
+    attempts = attempts or LoadAttempts()
+    found = [attempts.admit(each) for each in _find(settings, calls)]
     names = {each.model_name for each in found}
     return FirstLoads(
         threads,
@@ -81,12 +87,17 @@ def begin_first_loads(
         {name: fingerprint(settings.repository, name) for name in names},
         {
             (each.model_name, each.model_version): threads.submit(
-                partial(load_version, each, settings, hash_of=hash_of)
+                partial(
+                    attempts.run,
+                    each,
+                    partial(load_version, each, settings, hash_of=hash_of),
+                )
             )
             for each in found
             if isinstance(each, VersionFolder)
         },
         calls,
+        attempts,
     )
 
 

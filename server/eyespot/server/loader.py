@@ -20,6 +20,7 @@ from eyespot.server.errors import (
 )
 from eyespot.server.first_loads import FirstLoads, begin_first_loads
 from eyespot.server.following import Following
+from eyespot.server.load_attempts import LoadAttempts
 from eyespot.server.load_calls import LoadCall, LoadCalls
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
@@ -70,13 +71,20 @@ class Loader:
         self._on_change = on_change
         self._first = first
         self._threads = LoadingThreads() if first is None else first.threads
-        self._calls = LoadCalls()
+        self._calls = LoadCalls() if first is None else first.calls
+        self._attempts = LoadAttempts() if first is None else first.attempts
         self._found: Sequence[VersionFolder | BrokenModel] = []
         self._begun: dict[tuple[str, str], Future[LoadedVersion]] = {}
         # One load of a model at a time: the last one asked for is the one that stays.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._fingerprints: dict[str, Hashable] = {}
-        self._swap = VersionSwap(dataplane, settings, threads=self._threads, on_change=on_change)
+        self._swap = VersionSwap(
+            dataplane,
+            settings,
+            threads=self._threads,
+            attempts=self._attempts,
+            on_change=on_change,
+        )
         self._following = Following(
             dataplane,
             settings,
@@ -92,9 +100,11 @@ class Loader:
         Raises:
             StartError: as `begin_first_loads`.
         """
-        first = self._first or begin_first_loads(self._settings, self._threads)
+        first = self._first or begin_first_loads(
+            self._settings, self._threads, calls=self._calls, attempts=self._attempts
+        )
         self._first = None  # what was loaded and is taken out again must not stay in memory
-        self._found, self._begun, self._calls = first.found, first.begun, first.calls
+        self._found, self._begun = first.found, first.begun
         self._fingerprints.update(first.fingerprints)
         self._following.begin()
 
@@ -150,6 +160,7 @@ class Loader:
         """
         failed = f"failed to load '{name}'"
         self._check_calls_may(failed)
+        self._attempts.forgive(name)
         if not files:
             _check_name(name, failed)
             await self._load(name, config=config)

@@ -60,12 +60,18 @@ def _serve(config: ServerConfig, log: Log, read_settings: Callable[[], ServerCon
         hashes = EarlyHashes(config, threads)  # first of all: it happens beside the imports
         _import_numpy()
         from eyespot.server.first_loads import begin_first_loads
+        from eyespot.server.load_attempts import LoadAttempts
         from eyespot.server.load_calls import LoadCalls
-        from eyespot.server.supervised import Parent
+        from eyespot.server.supervised import Parent, notes_of
 
-        parent = Parent.from_environment(os.environ)
-        calls = LoadCalls(None if parent is None else parent.notes)
-        first = begin_first_loads(config, threads, calls=calls, hash_of=hashes.of)
+        notes = notes_of(Parent.from_environment(os.environ))
+        first = begin_first_loads(
+            config,
+            threads,
+            calls=LoadCalls(notes),
+            attempts=LoadAttempts(notes),
+            hash_of=hashes.of,
+        )
         # Only now, while the models are being loaded: these take as long.
         import asyncio
 

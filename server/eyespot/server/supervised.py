@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, Self
 from eyespot.server import supervisor
 from eyespot.server.config import ServerConfig
 from eyespot.server.errors import StartError
-from eyespot.server.load_calls import open_notes
+from eyespot.server.notes import Notes, open_notes
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -23,11 +23,13 @@ class Parent(NamedTuple):
         process: Its number.
         restarts: How often it has started the server anew.
         notes: The descriptor of the file that outlives the server, if there is one.
+        has_seen_kill: Whether a signal ended the server before this one.
     """
 
     process: int
     restarts: int
     notes: int | None = None
+    has_seen_kill: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self | None:
@@ -35,8 +37,13 @@ class Parent(NamedTuple):
         told = environ.get(supervisor.VARIABLE)
         if told is None:
             return None
-        process, restarts, notes = told.split()
-        return cls(int(process), int(restarts), None if notes == "-" else int(notes))
+        process, restarts, notes, last_exit_code = told.split()
+        return cls(
+            int(process),
+            int(restarts),
+            None if notes == "-" else int(notes),
+            has_seen_kill=int(last_exit_code) < 0,
+        )
 
     def end_with_it(self) -> None:
         """Lets the kernel send SIGTERM to this process when the supervisor ends, however it does.
@@ -52,6 +59,11 @@ class Parent(NamedTuple):
         """Says that the models are loaded."""
         if os.getppid() == self.process:
             os.kill(self.process, supervisor.READY_SIGNAL)
+
+
+def notes_of(parent: Parent | None) -> Notes:
+    """What the servers before this one have told it, and where it tells the next."""
+    return Notes() if parent is None else Notes(parent.notes, was_killed=parent.has_seen_kill)
 
 
 def become_supervisor(config: ServerConfig) -> NoReturn:

@@ -17,7 +17,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-# Of the server: the process of its parent, the restarts, and the descriptor of a file for it.
+# Of the server: the process of its parent, the restarts, the descriptor of a file for it, and the
+# exit code of the server before it.
 VARIABLE = "EYESPOT_SUPERVISOR"
 READY_SIGNAL = signal.SIGUSR1  # from the server, once its models are loaded
 
@@ -76,8 +77,9 @@ def supervise(command: Sequence[str], *, tell: Tell, restarts: Restarts, notes: 
         notes: the descriptor of a file in which a server tells the next what it needs, or "-".
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    exit_code = 0
     while True:
-        process = _start(command, f"{os.getpid()} {restarts.count} {notes}")
+        process = _start(command, f"{os.getpid()} {restarts.count} {notes} {exit_code}")
         exit_code, is_wanted = _watch(process, restarts)
         if is_wanted:  # killed by SIGTERM, it had not begun to listen to it
             return 0 if exit_code == -signal.SIGTERM else _own_exit_code(exit_code)

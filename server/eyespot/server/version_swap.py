@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 
 from eyespot.server.config import ServerConfig
 from eyespot.server.dataplane import Dataplane
-from eyespot.server.errors import RepositoryError, RequestError, StartError
+from eyespot.server.errors import (
+    NotExplainableError,
+    RepositoryError,
+    RequestError,
+    StartError,
+)
 from eyespot.server.explainer_loading import load_explainer
+from eyespot.server.load_attempts import LoadAttempts
 from eyespot.server.loaded_version import LoadedVersion
 from eyespot.server.loading_threads import LoadingThreads
 from eyespot.server.model import Model
@@ -34,6 +40,7 @@ class VersionSwap:
         dataplane: what is served.
         settings: how versions are loaded.
         threads: where they are loaded.
+        attempts: notes what is being loaded, and knows what has killed the server.
         on_change: awaited with the name of a model after calls may find it, or no more.
     """
 
@@ -43,11 +50,13 @@ class VersionSwap:
         settings: ServerConfig,
         *,
         threads: LoadingThreads,
+        attempts: LoadAttempts,
         on_change: Callable[[str], Awaitable[None]],
     ) -> None:
         self._dataplane = dataplane
         self._settings = settings
         self._threads = threads
+        self._attempts = attempts
         self._on_change = on_change
         self._waiting_bytes = WaitingBytes(settings.max_waiting_bytes)
         self._retiring: set[asyncio.Task[None]] = set()
@@ -99,7 +108,16 @@ class VersionSwap:
             await asyncio.wait(set(self._retiring))
 
     async def _explainer_of(self, loaded: LoadedVersion) -> "Explainer | RequestError":
-        return await self._threads.run(partial(load_explainer, loaded, self._settings))
+        folder = loaded.folder
+        reason = await self._threads.run(
+            partial(self._attempts.reason_against, folder, "explainer")
+        )
+        if reason:
+            name = f"model {folder.model_name!r} version {folder.model_version}"
+            _logger.error("%s cannot be explained: %s", name, reason)
+            return NotExplainableError(f"{name}: {reason}")
+        load = partial(load_explainer, loaded, self._settings)
+        return await self._threads.run(partial(self._attempts.run, folder, load, part="explainer"))
 
     async def _take_up(self, loaded: LoadedVersion) -> Model:
         model = Model(
@@ -122,10 +140,12 @@ class VersionSwap:
         return loaded, [each for each in outcomes if isinstance(each, BrokenModel)]
 
     async def _try(self, found: VersionFolder | BrokenModel) -> LoadedVersion | BrokenModel:
-        if isinstance(found, BrokenModel):
-            return found
-        loading = self._threads.run(partial(load_version, found, self._settings))
-        return await self._outcome(found, loading)
+        admitted = await self._threads.run(partial(self._attempts.admit, found))
+        if isinstance(admitted, BrokenModel):
+            return admitted
+        load = partial(load_version, admitted, self._settings)
+        loading = self._threads.run(partial(self._attempts.run, admitted, load))
+        return await self._outcome(admitted, loading)
 
     async def _outcome(
         self, folder: VersionFolder, loading: Awaitable[LoadedVersion]

@@ -96,6 +96,7 @@ def _print(networks: Sequence[ComparedNetwork]) -> None:
             )
             for network in networks
         ],
+        dispensable=["TOP-5 %", "DEPTH", "FIELD", "BEST BATCH", "MB", "MACS"],
     )  # fmt: skip
     for network in networks:
         if network.error is not None:

@@ -135,7 +135,8 @@ def _unavailable(options: argparse.Namespace, error: UnavailableError) -> Comman
     else:
         return CommandError(error.details, exit_code=FAILURE)
     return CommandError(
-        f"no server answers at {options.server}: {_reason(error.details)}", exit_code=UNREACHABLE
+        f"no server answers at {options.server}: {plain_reason(error.details)}",
+        exit_code=UNREACHABLE,
     )
 
 
@@ -149,7 +150,7 @@ _TLS_REASONS = {
 }
 
 
-def _reason(details: str) -> str:
+def plain_reason(details: str) -> str:
     """Take the last link of the chain in which gRPC tells why it could not connect."""
     for sign, reason in _TLS_REASONS.items():
         if sign in details:

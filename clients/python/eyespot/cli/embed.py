@@ -39,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
     paths: list[str] = []
     vectors: list[Array] = []
     with connected(options) as client:
-        model_name = model_to_ask(client, options)
+        model = model_to_ask(client, options)
 
         def ask(some: Sequence[str]) -> list[Array]:
-            return list(client.embed(model_name, some, model_version=options.model_version))
+            return list(client.embed(model.name, some, model_version=model.version))
 
         for path, vector in ask_about(options.images, ask):
             paths.append(path)
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
             {"image": path, "embedding": vector.tolist()}
             for path, vector in zip(paths, vectors, strict=True)
         ]
-        print_json({"model_name": model_name, "images": answered, "pairs": pairs})
+        print_json({"model_name": model.name, "images": answered, "pairs": pairs})
     elif vectors:
         _print(paths, apart)
         for pair in pairs if options.threshold is not None else ():

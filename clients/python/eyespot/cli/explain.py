@@ -18,7 +18,12 @@ from eyespot.cli.explanation_output import (
     check_output,
 )
 from eyespot.cli.output import add_json_argument, counted, print_json
-from eyespot.cli.picture_files import add_picture_arguments, ask_about, model_to_ask
+from eyespot.cli.picture_files import (
+    AskedModel,
+    add_picture_arguments,
+    ask_about,
+    model_to_ask,
+)
 from eyespot.cli.progress import Share, showing_progress, tell_line
 from eyespot.cli.region import mask_of, region
 from eyespot.client import (
@@ -92,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=parameter,
         metavar="NAME=VALUE",
         dest="parameters",
-        help="parameter of the method, such as n_steps=100 or layer=relu_16; may be repeated",
+        help="parameter of the method, such as n_steps=100 or layer=layer4.1; may be repeated",
     )
     parser.add_argument(
         "--score",
@@ -128,16 +133,14 @@ def run(options: argparse.Namespace) -> int:
     count = 0
     output = ExplanationOutput(options)
     with connected(options) as client, _naming_options():
-        model_name = model_to_ask(client, options, for_explaining=True)
+        model = model_to_ask(client, options, for_explaining=True)
 
         def ask(paths: Sequence[str]) -> list[_Answer]:
-            found = _explain(client, model_name, paths, options)
+            found = _explain(client, model, paths, options)
             size = options.top_k
             starts = range(0, len(found), size)
             explanations = [found[start : start + size] for start in starts]
-            return list(
-                zip(explanations, _classes(client, model_name, paths, options), strict=True)
-            )
+            return list(zip(explanations, _classes(client, model, paths, options), strict=True))
 
         for path, (explanations, classes) in ask_about(options.images, ask):
             count += 1
@@ -146,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
     if answered and answered[-1]["explained_original"]:
         tell_line(f"explained is {answered[-1]['explained_original']}")
     if options.json:
-        print_json({"model_name": model_name, "method": options.method, "images": answered})
+        print_json({"model_name": model.name, "method": options.method, "images": answered})
     return OK if count == len(options.images) else FAILURE
 
 
@@ -180,42 +183,40 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _explain(
-    client: Client, model_name: str, paths: Sequence[str], options: argparse.Namespace
+    client: Client, model: AskedModel, paths: Sequence[str], options: argparse.Namespace
 ) -> list[Explanation]:
     """Ask for the explanations, and tell meanwhile how far they have come."""
     reduction = options.channel_reduction or ("none" if options.sign == "signed" else "max")
     arguments: dict[str, Any] = {
         "method": options.method,
-        "target": _asked(client, model_name, paths, options),
+        "target": _asked(client, model, paths, options),
         "like": options.like,
         "top_k": options.top_k,
         "parameters": dict(options.parameters),
         "score": options.score,
         "channel_reduction": reduction,
         "encoding": options.encoding,
-        "model_version": options.model_version,
+        "model_version": model.version,
     }
     if not options.progress and not sys.stderr.isatty():
-        return client.explain(model_name, paths, **arguments)
+        return client.explain(model.name, paths, **arguments)
     found: list[Explanation] = []
     with showing_progress() as tell:
         share = Share(tell, f"{options.method} of {counted(len(paths), 'picture')}")
-        for known in client.explain_stream(model_name, paths, **arguments):
+        for known in client.explain_stream(model.name, paths, **arguments):
             share.reach(known.progress)
             found = list(known.explanations)
     return found
 
 
 def _classes(
-    client: Client, model_name: str, paths: Sequence[str], options: argparse.Namespace
+    client: Client, model: AskedModel, paths: Sequence[str], options: argparse.Namespace
 ) -> list[list[Classification]]:
     """What the model says of each picture, for machines; nothing where it names no classes."""
     if not options.json:
         return [[] for _ in paths]
     try:
-        return client.classify(
-            model_name, paths, top_k=_CLASSES_TOLD, model_version=options.model_version
-        )
+        return client.classify(model.name, paths, top_k=_CLASSES_TOLD, model_version=model.version)
     except PictureError:
         raise
     except ClientError:  # it segments, embeds or answers a sequence
@@ -223,7 +224,7 @@ def _classes(
 
 
 def _asked(
-    client: Client, model_name: str, paths: Sequence[str], options: argparse.Namespace
+    client: Client, model: AskedModel, paths: Sequence[str], options: argparse.Namespace
 ) -> Target | list[Target] | None:
     """What is explained: the same of all pictures, or of each its own region."""
     if options.against is None and options.step is None and options.region is None:
@@ -233,7 +234,7 @@ def _asked(
     if options.region is None:
         return asked
     masks = [mask_of(path, options.region) for path in paths]
-    seen = client.segment(model_name, paths, model_version=options.model_version)
+    seen = client.segment(model.name, paths, model_version=model.version)
     return [
         dataclasses.replace(asked, region=each.region_of(mask))
         for each, mask in zip(seen, masks, strict=True)

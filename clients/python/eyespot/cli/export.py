@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="the same, with a further layer for grad_cam and its kin beside the last spatial map; "
-        "may be repeated (a NODE of `eyespot inspect MODEL --layers`, or a LAYER with one)",
+        "may be repeated (a NODE or LAYER of `eyespot inspect MODEL --layers`)",
     )
     parser.add_argument(
         "--max-batch-size", type=at_least_one, metavar="ROWS", help="most rows of a batch"

@@ -31,11 +31,11 @@ def run(options: argparse.Namespace) -> int:
     """Classify each picture; one that cannot be read makes the exit code 1."""
     answered: list[dict[str, object]] = []
     with connected(options) as client:
-        model_name = model_to_ask(client, options)
+        model = model_to_ask(client, options)
 
         def ask(paths: Sequence[str]) -> list[list[Classification]]:
             return client.classify(
-                model_name, paths, top_k=options.top_k, model_version=options.model_version
+                model.name, paths, top_k=options.top_k, model_version=model.version
             )
 
         for path, classes in ask_about(options.images, ask):
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
             if not options.json:
                 _print(path, classes)
     if options.json:
-        print_json({"model_name": model_name, "images": answered})
+        print_json({"model_name": model.name, "images": answered})
     return OK if len(answered) == len(options.images) else FAILURE
 
 

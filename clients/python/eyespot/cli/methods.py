@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """List the methods: first those that work, then why the others do not."""
     with connected(options) as client:
-        model_name = model_to_ask(client, options, for_explaining=True)
-        methods = client.list_methods(model_name, model_version=options.model_version)
+        model = model_to_ask(client, options, for_explaining=True)
+        methods = client.list_methods(model.name, model_version=model.version)
     if options.json:
-        print_json({"model_name": model_name, "methods": methods})
+        print_json({"model_name": model.name, "methods": methods})
     else:
         print_methods(methods)
     return 0

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
             )
             for entry in entries
         ],
+        dispensable=["PAPER", "YEAR"],
     )
     return 0
 

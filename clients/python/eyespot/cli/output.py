@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from eyespot.v1.plain_values import plain
 
 # What lies between has more digits before the point than are told, and not too many.
 _LONG_FROM, _LONG_TO = 999.5, 1e9
+_GAP = "  "  # between columns
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
@@ -23,20 +26,44 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print columns; those that hold numbers only are set flush right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    is_numeric = [
-        bool(rows) and all(isinstance(value, int | float) or value is None for value in column)
-        for column in zip(*rows, strict=True)
-    ] or [False] * len(heads)
-    for line in (list(heads), *cells):
-        columns = zip(line, widths, is_numeric, strict=True)
-        set_text = (
-            text.rjust(width) if right else text.ljust(width) for text, width, right in columns
-        )
-        print("  ".join(set_text).rstrip())
+def print_table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, dispensable: Sequence[str] = ()
+) -> None:
+    """Print columns; those that hold numbers only are set flush right.
+
+    Args:
+        heads: Of the columns.
+        rows: Of cells, of which None is a dash.
+        dispensable: Heads of columns that a terminal does without where that lets the rest fit
+            into its width, the least missed first. Elsewhere they are always there.
+    """
+    by_column = zip(*rows, strict=True) if rows else [()] * len(heads)
+    columns = [_column(head, cells) for head, cells in zip(heads, by_column, strict=True)]
+    left_out = _too_many(columns, dispensable) if sys.stdout.isatty() else []
+    shown = [column for column in columns if column[0].strip() not in left_out]
+    for line in zip(*shown, strict=True):
+        print(_GAP.join(line).rstrip())
+    if left_out:
+        print(f"without {', '.join(left_out)}, for want of room; --json has all")
+
+
+def _column(head: str, cells: Sequence[object]) -> list[str]:
+    """Set a column, the head first; each text has its width."""
+    texts = [head, *map(_cell, cells)]
+    width = max(map(len, texts))
+    is_numeric = bool(cells) and all(isinstance(c, int | float) or c is None for c in cells)
+    return [text.rjust(width) if is_numeric else text.ljust(width) for text in texts]
+
+
+def _too_many(columns: Sequence[Sequence[str]], dispensable: Sequence[str]) -> list[str]:
+    """The heads of columns without which the rest fits; none if it would not even then."""
+    widths = [(head.strip(), len(head)) for head, *_ in columns]
+    for count in range(len(dispensable) + 1):
+        left_out = dispensable[:count]
+        kept = [width for head, width in widths if head not in left_out]
+        if sum(kept) + len(_GAP) * (len(kept) - 1) <= shutil.get_terminal_size().columns:
+            return [head for head, _ in widths if head in left_out]
+    return []
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

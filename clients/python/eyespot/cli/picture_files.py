@@ -5,16 +5,29 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from eyespot.cli.argument_types import model_version
 from eyespot.cli.errors import UNREACHABLE, CommandError, tell_error
 from eyespot.cli.progress import Counter, tell_line
-from eyespot.client import Client, ModelStatus, PictureError, UnimplementedError
+from eyespot.client import (
+    Client,
+    ModelStatus,
+    NotFoundError,
+    PictureError,
+    UnimplementedError,
+)
 
 Answer = TypeVar("Answer")
 
 _PICTURES_AT_ONCE = 32
+
+
+class AskedModel(NamedTuple):
+    """The model that is asked, and the version; that is empty for the newest at each call."""
+
+    name: str
+    version: str
 
 
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +50,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def model_to_ask(
     client: Client, options: argparse.Namespace, *, for_explaining: bool = False
-) -> str:
+) -> AskedModel:
     """The model that was named, or the only one there is; a model that is loading is awaited.
+
+    More pictures than are asked about in one call are all asked of the version that is the newest
+    now: a call alone sees to it that its answers are of one version.
 
     Args:
         client: Of the server.
@@ -55,7 +71,8 @@ def model_to_ask(
     except UnimplementedError:
         if named is None:
             raise
-        return str(named)  # a server without an index tells in its answer what is the matter
+        # A server without an index tells in its answer what is the matter.
+        return AskedModel(named, version)
     name = _named_model(client, named, models) if named else _only_model(models)
     models = [each for each in models if each.name == name and version in ("", each.version)]
     if what := _loading(models, name, for_explaining):
@@ -69,7 +86,10 @@ def model_to_ask(
                 "--timeout gives it longer",
                 exit_code=UNREACHABLE,
             )
-    return name
+    if len(getattr(options, "images", ())) > _PICTURES_AT_ONCE:
+        ready = [each.version for each in models if each.is_ready and each.version.isdecimal()]
+        version = version or max(ready, key=int, default="")
+    return AskedModel(name, version)
 
 
 def _named_model(client: Client, named: str, models: Sequence[ModelStatus]) -> str:
@@ -121,7 +141,11 @@ def ask_about(
     paths: Sequence[str],
     ask: Callable[[Sequence[str]], Sequence[Answer]],
 ) -> Iterator[tuple[str, Answer]]:
-    """Ask about many pictures at once; one that is broken is told and spoils no other."""
+    """Ask about many pictures at once; one that is broken is told and spoils no other.
+
+    Raises:
+        CommandError: The model was replaced in the middle of it.
+    """
     counter = Counter(tell_line, len(paths), "pictures")
     for start in range(0, len(paths), _PICTURES_AT_ONCE):
         some = paths[start : start + _PICTURES_AT_ONCE]
@@ -129,6 +153,13 @@ def ask_about(
             answers = ask(some)
         except PictureError:
             yield from _ask_one_by_one(some, ask)
+        except NotFoundError as error:
+            if start == 0:
+                raise
+            raise CommandError(
+                f"the version that answered about the first {start} pictures is gone; run the "
+                f"command again ({error.details})"
+            ) from error
         else:
             yield from zip(some, answers, strict=True)
         counter.add(len(some))

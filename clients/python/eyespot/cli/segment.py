@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
     answered: list[dict[str, object]] = []
     folder = None if options.output is None else OutputFolder(options.output)
     with connected(options) as client:
-        model_name = model_to_ask(client, options)
+        model = model_to_ask(client, options)
 
         def ask(paths: Sequence[str]) -> list[Segmentation]:
-            return client.segment(model_name, paths, model_version=options.model_version)
+            return client.segment(model.name, paths, model_version=model.version)
 
         for path, segmentation in ask_about(options.images, ask):
             drawing = None if folder is None else folder.file_for(path, "segmentation", ".png")
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
                 print(f"{path} -> {drawing}")
                 _print(shares)
     if options.json:
-        print_json({"model_name": model_name, "images": answered})
+        print_json({"model_name": model.name, "images": answered})
     return OK if len(answered) == len(options.images) else FAILURE
 
 

@@ -9,9 +9,10 @@ from contextlib import suppress
 
 from eyespot.cli.argument_types import positive_number
 from eyespot.cli.connection import add_server_arguments, connected
+from eyespot.cli.draining import is_draining
 from eyespot.cli.errors import FAILURE, OK, UsageError
 from eyespot.cli.output import add_json_argument, counted, print_json, print_table
-from eyespot.client import Client, ModelStatistics, ModelStatus
+from eyespot.client import ModelStatistics, ModelStatus
 
 _STATES = {"READY": "ready", "LOADING": "being loaded", "UNAVAILABLE": "that cannot be served",
            "": "not loaded"}  # fmt: skip
@@ -42,11 +43,12 @@ def run(options: argparse.Namespace) -> int:
         server = client.server_metadata()
         is_ready = client.server_ready()
         models = client.repository_index()
-        is_ending = not is_ready and _is_ending(client, models)
+        is_ending = is_draining(client, models, is_ready=is_ready)
         counters = {(each.name, each.version): each for each in client.statistics()}
     reports = [_report(model, counters.get((model.name, model.version))) for model in models]
     if options.json:
-        print_json({"server": server, "is_ready": is_ready, "models": reports})
+        states = {"is_ready": is_ready, "is_draining": is_ending}
+        print_json({"server": server, **states, "models": reports})
     else:
         state = _ENDING if is_ending else f"{_state(models, is_ready=is_ready)}: {_counts(models)}"
         print(f"{server.name} {server.version} at {options.server} {state}")
@@ -56,16 +58,6 @@ def run(options: argparse.Namespace) -> int:
     return (
         OK if is_ready and all(model.is_ready or not model.state for model in models) else FAILURE
     )
-
-
-def _is_ending(client: Client, models: Sequence[ModelStatus]) -> bool:
-    """Whether a server that is not ready admits nothing more.
-
-    No field of the protocol says so. But models stay in the index as READY then, and are none
-    that take requests.
-    """
-    model = next((model for model in models if model.is_ready), None)
-    return model is not None and not client.model_ready(model.name, model_version=model.version)
 
 
 def _state(models: Sequence[ModelStatus], *, is_ready: bool) -> str:
@@ -107,7 +99,11 @@ def _print_table(reports: Sequence[Mapping[str, object]]) -> None:
     for key in ("explain_count", "explain_fail_count", "mean_explain_ms", "derivation"):
         if not any(report[key] for report in reports):
             del heads[key]
-    print_table(list(heads.values()), [[report[key] for key in heads] for report in reports])
+    print_table(
+        list(heads.values()),
+        [[report[key] for key in heads] for report in reports],
+        dispensable=["MEAN BATCH", "BATCHES", "EXPLAIN MS", "NOT EXPLAINED", "QUEUE MS", "MADE"],
+    )
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from eyespot.cli.activity import Activity, activity_between
+from eyespot.cli.connection import plain_reason
+from eyespot.cli.draining import is_draining
 from eyespot.cli.output import counted
 from eyespot.client import (
     Client,
@@ -64,6 +66,7 @@ class Look:
     at: float
     models: Sequence[ModelStatus]
     statistics: Mapping[_Key, ModelStatistics]
+    is_draining: bool = False
 
 
 @dataclass
@@ -97,12 +100,11 @@ def watch(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
-    rounds: Iterable[object] | None = None,
+    rounds: int | None = None,
 ) -> None:
     """Draw the table until it is interrupted.
 
-    A server that does not answer for a while is told of below the table; where it does not
-    answer at first, the error is raised.
+    A server that does not answer for a while, or not yet, is told of below the table.
 
     Args:
         client: Asks the server.
@@ -111,21 +113,20 @@ def watch(
         console: Where it is drawn; standard output unless given.
         clock: Seconds that never run backwards.
         pause: Waits.
-        rounds: One item for each look; endless unless given.
+        rounds: How many looks; endless unless given.
     """
     console = console or Console()
     history = History()
-    history.add(_look(client, clock))
     narrow = console.width < _WIDE
     with _showing(console) as show:
-        show(draw(history, title, is_narrow=narrow))
-        for _ in itertools.count() if rounds is None else rounds:
-            pause(seconds)
+        for number in itertools.count() if rounds is None else range(rounds):
+            if number:
+                pause(seconds)
             trouble = ""
             try:
                 history.add(_look(client, clock))
             except (UnavailableError, DeadlineExceededError) as error:
-                trouble = f"no answer: {error.details}"
+                trouble = f"no answer: {plain_reason(error.details)}"
             show(draw(history, title, trouble=trouble, is_narrow=narrow))
 
 
@@ -138,11 +139,11 @@ def draw(history: History, title: str, *, trouble: str = "", is_narrow: bool = F
         trouble: Why the last look found nothing.
         is_narrow: Whether it has to do with 80 columns, and leaves out what is least missed.
     """
-    models = history.last.models if history.last is not None else ()
+    last = history.last
+    models = last.models if last is not None else ()
     wanted = [model for model in models if model.state]  # the others nobody has asked for yet
-    ready = sum(model.is_ready for model in wanted)
     table = Table(
-        title=f"{title}: {ready} of {counted(len(wanted), 'model version')} ready",
+        title=f"{title}: {_state(last, wanted)}",
         title_justify="left",
         title_style="bold",
         caption=Text(trouble, "red") if trouble else _caption(len(models) - len(wanted)),
@@ -166,6 +167,15 @@ def draw(history: History, title: str, *, trouble: str = "", is_narrow: bool = F
             style = _STATE_STYLES.get(model.state, "")
             table.add_row(name.append(f" {model.state.lower()}", style))
     return table
+
+
+def _state(last: Look | None, wanted: Sequence[ModelStatus]) -> str:
+    if last is None:
+        return "waiting for the server"
+    if last.is_draining:
+        return "shutting down, what was admitted is answered"
+    ready = sum(model.is_ready for model in wanted)
+    return f"{ready} of {counted(len(wanted), 'model version')} ready"
 
 
 def _caption(asleep: int) -> str:
@@ -225,4 +235,5 @@ def _number(value: float | None) -> Text:
 def _look(client: Client, clock: Callable[[], float]) -> Look:
     models = client.repository_index()
     counted = {(each.name, each.version): each for each in client.statistics()}
-    return Look(clock(), models, counted)
+    draining = is_draining(client, models, is_ready=client.server_ready())
+    return Look(clock(), models, counted, is_draining=draining)

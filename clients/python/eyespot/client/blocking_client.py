@@ -96,6 +96,12 @@ class Client:
             model_version: The newest when empty.
             outputs: Names of the outputs wanted; all when None.
             timeout: In seconds.
+
+        Raises:
+            ModelReplacedError: Of pictures in several requests, the first were answered by one
+                version of the model and the next by another, which took its place meanwhile; all
+                were asked about once more, and it happened again. So it is with `classify`,
+                `segment` and `embed`.
         """
         return self._performer.run(
             self._operations.infer(

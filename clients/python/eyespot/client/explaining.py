@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eyespot.client import answers, requests
-from eyespot.client.errors import ModelReplacedError
 from eyespot.client.explanation import ExplainProgress, Explanation
 from eyespot.client.inferring import Inferring
 from eyespot.client.known_models import KnownModels
+from eyespot.client.one_version import check_same_version
 from eyespot.client.pictures import Images, as_rows
 from eyespot.client.question import Asking, Question
 from eyespot.client.row_batches import RowBatch, row_batches
@@ -46,7 +46,7 @@ class Explaining:
         for batch in row_batches(asking.rows, asking.config):
             array = yield Work(batch.load)
             request = asking.request(array, batch.start, batch.stop)
-            with self._known.forgetting_if_replaced(request):
+            with self._known.forgetting_if_replaced(model_name, question.model_version):
                 response = yield from send(
                     "Explain", request, deadline=deadline, policy=self._policy
                 )
@@ -64,7 +64,7 @@ class Explaining:
             array = yield Work(batch.load)
             request = asking.request(array, batch.start, batch.stop)
             refined = _Refined(explanations, asking, batch, array)
-            with self._known.forgetting_if_replaced(request):
+            with self._known.forgetting_if_replaced(model_name, question.model_version):
                 yield from follow(
                     "ExplainStream", request, refined.take, deadline=deadline, policy=self._policy
                 )
@@ -126,11 +126,6 @@ def _of_one_version(done: Sequence[Explanation], found: Sequence[Explanation]) -
     Raises:
         ModelReplacedError: They are of two versions of the model.
     """
-    if done and found and done[-1].model_version != found[0].model_version:
-        first, then = done[-1], found[0]
-        raise ModelReplacedError(
-            f"model {first.model_name!r} was replaced while it was asked: {len(done)} explanations "
-            f"are of version {first.model_version}, the next would be of version "
-            f"{then.model_version}; ask again, or name a model_version"
-        )
+    if done and found:
+        check_same_version(done[-1], found[0], done=len(done), what="explanations")
     return [*done, *found]

@@ -9,8 +9,10 @@ from functools import partial
 from eyespot.client import answers, requests
 from eyespot.client.errors import InvalidArgumentError, NotFoundError
 from eyespot.client.known_models import KnownModels
+from eyespot.client.one_version import check_same_version
 from eyespot.client.pictures import Images, Picture, as_rows, read_encoded
 from eyespot.client.row_batches import row_batches
+from eyespot.client.segmentation import Segmentation, read_segmentations
 from eyespot.client.steps import Deadline, Steps, Work
 from eyespot.client.values import InferResult, ModelConfig, ModelMetadata
 from eyespot.v1.tensors import Array
@@ -31,27 +33,64 @@ class Inferring:
         outputs: Sequence[str] | None,
         deadline: Deadline,
     ) -> Steps[InferResult]:
-        """Run pictures and rows, in as many requests as they need, and join the answers."""
+        """Run pictures and rows, in as many requests as they need, and join the answers.
+
+        Raises:
+            ModelReplacedError: They would be of two versions of the model.
+        """
         config = yield from self._known.config(metadata.name, model_version, deadline)
         rows = as_rows(images, len(requests.only_input(metadata).shape))
         results: list[InferResult] = []
-        for batch in row_batches(rows, config):
-            part = rows[batch.start : batch.stop]
-            result = yield from self._encoded(
-                part, config, model_version=model_version, outputs=outputs, deadline=deadline
-            )
-            if result is None:
+        with self._known.forgetting_if_replaced(metadata.name, model_version):
+            for batch in row_batches(rows, config):
+                part = rows[batch.start : batch.stop]
+                result = yield from self._encoded(
+                    part, config, model_version=model_version, outputs=outputs, deadline=deadline
+                )
+                if result is None:
+                    array = yield Work(batch.load)
+                    arrays = requests.by_name(array, metadata)
+                    result = yield from self.once(
+                        arrays,
+                        metadata,
+                        model_version=model_version,
+                        outputs=outputs,
+                        deadline=deadline,
+                    )
+                results.append(result)
+                check_same_version(results[0], result, done=batch.start, what="answers")
+        return answers.join(results)
+
+    def segmentations(
+        self,
+        images: Images,
+        metadata: ModelMetadata,
+        output: str,
+        *,
+        model_version: str,
+        deadline: Deadline,
+    ) -> Steps[list[Segmentation]]:
+        """Run pictures, and keep of each answer the likeliest class of each pixel alone.
+
+        Raises:
+            ModelReplacedError: They would be of two versions of the model.
+        """
+        config = yield from self._known.config(metadata.name, model_version, deadline)
+        rows = as_rows(images, len(requests.only_input(metadata).shape))
+        found: list[Segmentation] = []
+        with self._known.forgetting_if_replaced(metadata.name, model_version):
+            for batch in row_batches(rows, config):
                 array = yield Work(batch.load)
-                arrays = requests.by_name(array, metadata)
                 result = yield from self.once(
-                    arrays,
+                    requests.by_name(array, metadata),
                     metadata,
                     model_version=model_version,
-                    outputs=outputs,
+                    outputs=[output],
                     deadline=deadline,
                 )
-            results.append(result)
-        return answers.join(results)
+                found += read_segmentations(result, output, array, config)
+                check_same_version(found[0], found[-1], done=batch.start, what="answers")
+        return found
 
     def once(
         self,

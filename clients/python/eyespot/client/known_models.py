@@ -83,15 +83,15 @@ class KnownModels:
 
     def send_built(self, method: str, request: Any, deadline: Deadline) -> Steps[Any]:
         """Send what was built on what is known of a model."""
-        with self.forgetting_if_replaced(request):
+        with self.forgetting_if_replaced(request.model_name, request.model_version):
             return (yield from send(method, request, deadline=deadline, policy=self._policy))
 
     @contextmanager
-    def forgetting_if_replaced(self, request: Any) -> Iterator[None]:
-        """Forget what is known of a request's model if the request is refused, or it is another."""
+    def forgetting_if_replaced(self, model_name: str, model_version: str) -> Iterator[None]:
+        """Forget what is known of a model if a request to it is refused, or it is another."""
         try:
             yield
         except (InvalidArgumentError, NotFoundError, ModelReplacedError):
-            self.forget_metadata(request.model_name, request.model_version)
-            self.forget_config(request.model_name, request.model_version)
+            self.forget_metadata(model_name, model_version)
+            self.forget_config(model_name, model_version)
             raise

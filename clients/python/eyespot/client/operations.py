@@ -12,11 +12,11 @@ from eyespot.client.explaining import Explaining
 from eyespot.client.explanation import Explanation
 from eyespot.client.inferring import Inferring
 from eyespot.client.known_models import KnownModels
-from eyespot.client.pictures import Images, as_rows
+from eyespot.client.one_version import ask_again_if_replaced
+from eyespot.client.pictures import Images
 from eyespot.client.question import Question
-from eyespot.client.row_batches import row_batches
-from eyespot.client.segmentation import Segmentation, read_segmentations
-from eyespot.client.steps import Deadline, Pause, RetryPolicy, Steps, Work, send
+from eyespot.client.segmentation import Segmentation
+from eyespot.client.steps import Deadline, Pause, RetryPolicy, Steps, send
 from eyespot.client.values import (
     Classification,
     InferResult,
@@ -66,23 +66,28 @@ class Operations:
     ) -> Steps[InferResult]:
         """Send arrays as they are, in one request; pictures in as many as they need."""
         deadline = self._deadline(timeout)
-        metadata = yield from self._known.metadata(model_name, model_version, deadline)
-        if isinstance(inputs, np.ndarray | Mapping):
-            arrays = requests.by_name(inputs, metadata)
-            return (
-                yield from self._inferring.once(
-                    arrays,
+
+        def ask() -> Steps[InferResult]:
+            metadata = yield from self._known.metadata(model_name, model_version, deadline)
+            if isinstance(inputs, np.ndarray | Mapping):
+                run = self._inferring.once(
+                    requests.by_name(inputs, metadata),
                     metadata,
                     model_version=model_version,
                     outputs=outputs,
                     deadline=deadline,
                 )
-            )
-        return (
-            yield from self._inferring.rows(
-                inputs, metadata, model_version=model_version, outputs=outputs, deadline=deadline
-            )
-        )
+            else:
+                run = self._inferring.rows(
+                    inputs,
+                    metadata,
+                    model_version=model_version,
+                    outputs=outputs,
+                    deadline=deadline,
+                )
+            return (yield from run)
+
+        return ask_again_if_replaced(ask)
 
     def classify(
         self,
@@ -96,18 +101,22 @@ class Operations:
     ) -> Steps[list[list[Classification]]]:
         """Infer, and rank the classes of each row."""
         deadline = self._deadline(timeout)
-        metadata = yield from self._known.metadata(model_name, model_version, deadline)
-        name = answers.output_name(metadata, output, usual="logits")
-        result = yield from self._inferring.rows(
-            images, metadata, model_version=model_version, outputs=[name], deadline=deadline
-        )
-        config = yield from self._known.config(model_name, model_version, deadline)
-        return answers.classify(
-            result.outputs[name],
-            config.labels,
-            top_k=top_k,
-            independent=config.has_independent_classes,
-        )
+
+        def ask() -> Steps[list[list[Classification]]]:
+            metadata = yield from self._known.metadata(model_name, model_version, deadline)
+            name = answers.output_name(metadata, output, usual="logits")
+            result = yield from self._inferring.rows(
+                images, metadata, model_version=model_version, outputs=[name], deadline=deadline
+            )
+            config = yield from self._known.config(model_name, model_version, deadline)
+            return answers.classify(
+                result.outputs[name],
+                config.labels,
+                top_k=top_k,
+                independent=config.has_independent_classes,
+            )
+
+        return ask_again_if_replaced(ask)
 
     def segment(
         self,
@@ -120,21 +129,17 @@ class Operations:
     ) -> Steps[list[Segmentation]]:
         """Infer, and choose the likeliest class of each pixel."""
         deadline = self._deadline(timeout)
-        metadata = yield from self._known.metadata(model_name, model_version, deadline)
-        name = answers.output_name(metadata, output, usual="segmentation")
-        config = yield from self._known.config(model_name, model_version, deadline)
-        segmentations: list[Segmentation] = []
-        for batch in row_batches(as_rows(images, len(requests.only_input(metadata).shape)), config):
-            array = yield Work(batch.load)
-            result = yield from self._inferring.once(
-                requests.by_name(array, metadata),
-                metadata,
-                model_version=model_version,
-                outputs=[name],
-                deadline=deadline,
+
+        def ask() -> Steps[list[Segmentation]]:
+            metadata = yield from self._known.metadata(model_name, model_version, deadline)
+            name = answers.output_name(metadata, output, usual="segmentation")
+            return (
+                yield from self._inferring.segmentations(
+                    images, metadata, name, model_version=model_version, deadline=deadline
+                )
             )
-            segmentations += read_segmentations(result, name, array, config)
-        return segmentations
+
+        return ask_again_if_replaced(ask)
 
     def embed(
         self,
@@ -147,12 +152,16 @@ class Operations:
     ) -> Steps[Array]:
         """Infer, and give one vector for each row."""
         deadline = self._deadline(timeout)
-        metadata = yield from self._known.metadata(model_name, model_version, deadline)
-        name = answers.output_name(metadata, output, usual="embedding")
-        result = yield from self._inferring.rows(
-            images, metadata, model_version=model_version, outputs=[name], deadline=deadline
-        )
-        return answers.read_embeddings(result.outputs[name])
+
+        def ask() -> Steps[Array]:
+            metadata = yield from self._known.metadata(model_name, model_version, deadline)
+            name = answers.output_name(metadata, output, usual="embedding")
+            result = yield from self._inferring.rows(
+                images, metadata, model_version=model_version, outputs=[name], deadline=deadline
+            )
+            return answers.read_embeddings(result.outputs[name])
+
+        return ask_again_if_replaced(ask)
 
     def explain(
         self, model_name: str, images: Images, question: Question, *, timeout: float | None

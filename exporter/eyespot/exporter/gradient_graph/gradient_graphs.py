@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def write_gradients(
     gradient_node: str | None,
     channel_axis: int | None,
     layers: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
 ) -> WrittenGradients:
     """Write every gradient graph that there can be beside `model.onnx` and `original.pt2`.
 
@@ -73,6 +74,7 @@ def write_gradients(
         gradient_node: Of the original.
         channel_axis: Of the input.
         layers: Further ones of the original, beside the one where none is named.
+        progress: Told what is being done: the comparison takes long.
 
     Returns:
         What was written; where an operator is in the way, nothing but the reason.
@@ -83,7 +85,7 @@ def write_gradients(
         original = TorchBackend.load(
             folder / ORIGINAL_FILE, gradient_node=gradient_node, channel_axis=channel_axis
         )
-        return _Writer(folder, original, x, layers).write()
+        return _Writer(folder, original, x, layers, progress).write()
     except (GradientError, OriginalError) as error:
         for name in (*GRADIENT_FILES.values(), LAYER_GRADIENT_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -128,7 +130,7 @@ def open_gradients(
             input=names[0],
             output=names[1],
             output_shape=output_shape,
-            layers=tuple(Layer(each.name, each.sizes) for each in graphs.layers),
+            layers=tuple(Layer(each.name, each.sizes, each.modules) for each in graphs.layers),
             bytes_per_element=graphs.bytes_per_element,
             no_rectifiers=graphs.no_rectifiers,
         ),
@@ -140,12 +142,18 @@ class _Writer:
     """Writes the graphs of one version, the plain gradient first."""
 
     def __init__(
-        self, folder: Path, original: TorchBackend, x: Array, layers: Sequence[str]
+        self,
+        folder: Path,
+        original: TorchBackend,
+        x: Array,
+        layers: Sequence[str],
+        progress: Callable[[str], None] | None,
     ) -> None:
         self._folder = folder
         self._original = original
         self._x = x
         self._layers = layers
+        self._progress = progress
         self._served = read_served_graph(folder)
         row_shape = x.shape[1:]
         self._graphs = GradientGraphs(
@@ -267,7 +275,13 @@ class _Writer:
             channel_axis=self._original.channel_axis,
         )
         case = compare(
-            self._original, found, self._x[:rows], rectifier=rectifier, layer=layer, own=self._own
+            self._original,
+            found,
+            self._x[:rows],
+            rectifier=rectifier,
+            layer=layer,
+            own=self._own,
+            progress=self._progress,
         )
         self._cases.append(case)
         if case.own_rel_l2:  # of another rule it is about the same
@@ -289,6 +303,6 @@ def _with_layer(graphs: GradientGraphs, layer: Layer) -> GradientGraphs:
     """Tell of one more layer; the first is the one that is taken where none is named."""
     shape = tuple(-1 if size is None else size for size in layer.shape)
     if graphs.layer is None:
-        return graphs._replace(layer=layer.name, layer_shape=shape)
-    further = (*graphs.further_layers, GradientLayer(layer.name, shape))
+        return graphs._replace(layer=layer.name, layer_shape=shape, layer_modules=layer.modules)
+    further = (*graphs.further_layers, GradientLayer(layer.name, shape, layer.modules))
     return graphs._replace(further_layers=further)

@@ -58,6 +58,7 @@ def compare(
     rectifier: Rectifier = "derivative",
     layer: str | None = None,
     own: OwnMovement | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> GradientParityCase:
     """Compare the gradients of the top class's logit.
 
@@ -69,16 +70,19 @@ def compare(
         layer: By what; None is the input.
         own: How far PyTorch's gradients of this network are known to move; measured where it is
             needed and not known.
+        progress: Told what is being done.
 
     Raises:
         GradientError: They differ by more than is tolerated.
     """
+    tell = progress or (lambda _: None)
     by = "input" if layer is None else f"layer {layer}"
     name = f"by {by}" if rectifier == "derivative" else f"by {by}, {rectifier}"
     distances: list[float] = []
     cosines: list[float] = []
     first: list[tuple[Array, Objective, Gradients]] = []
     for rows in _parts(x):
+        tell(f"comparing gradient {len(distances) + 1} of {len(x)} {name}")
         objective, expected = _expected(original, rows, rectifier, layer)
         given = found.gradients(rows, objective, rectifier=rectifier, layer=layer)
         for a, b in ((expected.gradients, given.gradients), (expected.values, given.values)):
@@ -92,6 +96,7 @@ def compare(
             first.append((rows, objective, expected))
     case = GradientParityCase(name, len(x), float(np.median(distances)), min(cosines))
     if not _agrees(case):
+        tell("measuring how far PyTorch's own gradients move")
         own = own or _measure_own(original, first, rectifier, layer)
         case = case._replace(own_rel_l2=own.rel_l2, own_cosine=own.cosine)
     if not _agrees(case):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,11 @@ from torch.export import ExportedProgram
 
 from eyespot.exporter.errors import LayerNameError
 from eyespot.exporter.gradient_graph.gradient_file import ServedGraph, write_candidates
-from eyespot.exporter.layers import scope_of
 from eyespot.exporter.parity import open_session
-from eyespot.exporter.preprocessed import WRAPPED
 from eyespot.saliency.backend import Layer
 from eyespot.saliency.errors import SaliencyError
 from eyespot.saliency.torch_backend import TorchBackend
-from eyespot.saliency.torch_backend.layers import find_layer, spatial_layers
+from eyespot.saliency.torch_backend.layers import find_layer
 from eyespot.saliency.torch_backend.program import find_node, user_output
 
 # A layer is found by its values, as a share of their scale.
@@ -27,10 +25,10 @@ _SAME = 1e-3
 def find_layers(
     program: ExportedProgram, names: Sequence[str], *, gradient_node: str | None
 ) -> tuple[str, ...]:
-    """Find the nodes that hold spatial maps, by their names or by those of their modules.
+    """Find the nodes that hold spatial maps, by their names or by those of modules.
 
     Raises:
-        LayerNameError: There is none, and the nearest name is said, or a module has several.
+        LayerNameError: There is none, and the nearest names are said.
     """
     if gradient_node is None:
         raise LayerNameError(
@@ -38,24 +36,9 @@ def find_layers(
         )
     try:
         start, output = find_node(program.graph, gradient_node), user_output(program)
-        maps = [layer.name for layer in spatial_layers(start, output)]
-        modules = {node.name: scope_of(node) for node in program.graph.nodes if node.name in maps}
-        return tuple(find_layer(start, output, _node_of(name, modules)) for name in names)
+        return tuple(find_layer(start, output, name) for name in names)
     except SaliencyError as error:
         raise LayerNameError(str(error)) from error
-
-
-def _node_of(name: str, modules: Mapping[str, str]) -> str:
-    """Give the one node of a module; any other name as it is."""
-    own = (name, f"{WRAPPED}.{name}")  # as it is called without preprocessing and with it
-    nodes = [node for node, module in modules.items() if module in own]
-    if name in modules or not nodes:
-        return name
-    if len(nodes) > 1:
-        raise LayerNameError(
-            f"module {name!r} has several nodes: name the one that is meant, {' or '.join(nodes)}"
-        )
-    return nodes[0]
 
 
 def find_value(

@@ -1,7 +1,6 @@
 """Which nodes of a graph hold spatial maps, and how the network ends."""
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import fx
 
 from eyespot.saliency.backend import Layer
 from eyespot.saliency.errors import LayerError, UnavailableMethodError
+from eyespot.saliency.layer_names import named_layer, nearest_names
 from eyespot.saliency.torch_backend.operators import (
     BLENDS,
     MAX_POOLS,
@@ -20,31 +20,29 @@ from eyespot.saliency.torch_backend.program import known_sizes, nodes_on_path, o
 
 _NOT_A_MAP_OF_ITS_OWN = MAX_POOLS | BLENDS | (REARRANGEMENTS - {"cat"})
 _SHOWN_LAYERS = 12
-_LONGEST_COMPARED = 255  # comparing texts takes time by their length
 _GLOBAL_POOLS = {"mean", "adaptive_avg_pool2d"}
 _BETWEEN_POOL_AND_HEAD = REARRANGEMENTS - {"cat", "stack", "slice", "select", "index_select"}
 
 
 def spatial_layers(start: fx.Node, output: fx.Node) -> tuple[Layer, ...]:
     """Every node between input and output that holds maps (B, C, H, W)."""
-    return tuple(
-        Layer(node.name, known_sizes(node.meta["val"].shape[1:]))
-        for node in _spatial_nodes(start, output)
-    )
+    return _layers(list(_spatial_nodes(start, output)))
 
 
 def find_layer(start: fx.Node, output: fx.Node, name: str) -> str:
-    """The layer of a name; of the empty name, the last spatial map before pooling.
+    """The layer of a name: of a node, or of a module, whose last spatial map it is then.
+
+    Of the empty name it is the last spatial map before pooling.
 
     Raises:
         LayerError: there is none.
     """
     nodes = list(_spatial_nodes(start, output))
-    names = [node.name for node in nodes]
     if name:
-        if name not in names:
-            raise LayerError(_no_layer(name, [node.name for node in nodes if not _is_point(node)]))
-        return name
+        found = named_layer(name, _layers(nodes))
+        if found is None:
+            raise LayerError(_no_layer(name, nodes))
+        return found
     own = [node for node in nodes if base_name(node) not in _NOT_A_MAP_OF_ITS_OWN]
     if output.meta["val"].ndim == 4:  # its own end is maps too, of classes and not of features
         own = [node for node in own if is_rectifier(node)] or own
@@ -88,6 +86,41 @@ def _spatial_nodes(start: fx.Node, output: fx.Node) -> Iterator[fx.Node]:
             yield node
 
 
+def _layers(nodes: Sequence[fx.Node]) -> tuple[Layer, ...]:
+    modules = _modules(nodes)
+    return tuple(
+        Layer(node.name, known_sizes(node.meta["val"].shape[1:]), tuple(modules[node]))
+        for node in nodes
+    )
+
+
+def _modules(nodes: Sequence[fx.Node]) -> Mapping[fx.Node, list[str]]:
+    """The modules whose last map each node holds, the innermost first.
+
+    Where all are in one, as those of a network that normalises its pixels first, they are also
+    called without its name.
+    """
+    last = {module: node for node in nodes for module in _modules_around(node)}
+    roots = {module.partition(".")[0] for module in last}
+    inside = {module.partition(".")[2]: node for module, node in last.items() if len(roots) == 1}
+    names: dict[fx.Node, list[str]] = {node: [] for node in nodes}
+    for module in sorted(inside.keys() - last.keys() - {""}, key=_depth):
+        names[inside[module]].append(module)
+    for module in sorted(last, key=_depth):
+        names[last[module]].append(module)
+    return names
+
+
+def _modules_around(node: fx.Node) -> list[str]:
+    stack = node.meta.get("nn_module_stack") or {}
+    return [module for module, _ in stack.values() if module]
+
+
+def _depth(module: str) -> tuple[int, str]:
+    """Sort the innermost first."""
+    return -module.count("."), module
+
+
 def _is_point(node: fx.Node) -> bool:
     """Tell a map of one place, which shows nothing."""
     return list(node.meta["val"].shape[2:]) == [1, 1]
@@ -115,10 +148,10 @@ def _no_head(reason: str) -> UnavailableMethodError:
     )
 
 
-def _no_layer(name: str, names: list[str]) -> str:
-    nearest = difflib.get_close_matches(name[:_LONGEST_COMPARED], names, n=1, cutoff=0.5)
-    question = f"did you mean {nearest[0]!r}? " if nearest else ""
-    shown = ", ".join(names[-_SHOWN_LAYERS:])  # towards the end maps mean most
+def _no_layer(name: str, nodes: Sequence[fx.Node]) -> str:
+    wide = [node for node in nodes if not _is_point(node)]
+    shown = ", ".join(node.name for node in wide[-_SHOWN_LAYERS:])  # the end means most
     return (
-        f"there is no layer {name!r}; {question}the last with spatial maps are: {shown or 'none'}"
+        f"there is no layer {name!r}; {nearest_names(name, _layers(wide))}"
+        f"the last with spatial maps are: {shown or 'none'}"
     )

@@ -49,7 +49,7 @@ def load_gradient_graphs(
         input=manifest.inputs[0].name,
         output=output.name,
         output_shape=tuple(n if isinstance(n, int) else None for n in output.shape[1:]),
-        layers=tuple(Layer(each.name, each.sizes) for each in graphs.layers),
+        layers=tuple(Layer(each.name, each.sizes, each.modules) for each in graphs.layers),
         bytes_per_element=graphs.bytes_per_element,
         no_rectifiers=graphs.no_rectifiers,
     )
