@@ -365,7 +365,7 @@ check = version_loading.check_files
 
 def check_or_crash(folder, **options):
     if folder.model_name == "deadly" and (folder.folder / "model.onnx").stat().st_size > 0:
-        os.kill(0, signal.SIGSEGV)
+        os.kill(os.getpid(), signal.SIGSEGV)
     return check(folder, **options)
 
 version_loading.check_files = check_or_crash

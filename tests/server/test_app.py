@@ -419,15 +419,18 @@ async def test_a_full_disk_for_the_port_file_is_told_and_the_server_serves(
     assert f"the port file {port_file} cannot be written: File too large" in caplog.text
 
 
-def test_strict_ends_with_the_reasons(repository):
+@pytest.mark.parametrize("also", [[], ["--supervised"]])
+def test_strict_ends_with_the_reasons(repository, tmp_path, also):
     (repository.add("broken") / "model.onnx").write_bytes(b"no graph")
+    words = [repository.path, "--port=0", "--strict", f"--port-file={tmp_path / 'port'}", *also]
     ended = subprocess.run(
-        [sys.executable, "-m", "eyespot.server", repository.path, "--port=0", "--strict"],
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "eyespot.server", *words], capture_output=True, text=True
     )
     assert ended.returncode == 1
     assert "model 'broken' version 1 is unavailable: model.onnx" in ended.stderr
+    assert "ERROR --strict: ending because of the unavailable models above" in ended.stderr
+    assert "serving on" not in ended.stderr
+    assert not (tmp_path / "port").exists()
 
 
 def test_a_port_in_use_and_strange_variables_are_told_in_our_words_alone(repository):

@@ -166,9 +166,11 @@ class Server:
         Only then is the port file written: who waits for it may call at once.
 
         Raises:
-            StartError: nothing can be served at all.
+            StartError: nothing can be served at all, or with `strict` not everything.
         """
         await self._loader.load_all()
+        if self.config.strict and not self._are_all_ready:
+            raise StartError("--strict: ending because of the unavailable models above")
         give_back()
         if self.config.low_memory:
             keep_tensors()
@@ -193,7 +195,7 @@ class Server:
             self._parent.tell_ready()
 
     @property
-    def are_all_ready(self) -> bool:
+    def _are_all_ready(self) -> bool:
         """Whether every version is; those that a call wanted are no matter of the start."""
         return all(
             entry.state is ModelState.READY or self._loader.is_known_by_call(entry.model_name)
@@ -297,10 +299,6 @@ async def serve(
             await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 loading.result()
-                if config.strict and not server.are_all_ready:
-                    _logger.error("--strict: ending because of the unavailable models above")
-                    await server.stop()
-                    return 1
             reloading = asyncio.ensure_future(_reload_whenever(wants_reload, server))
             await stopping
             loading.cancel()
