@@ -15,8 +15,9 @@ _logger = logging.getLogger(__name__)
 def find_device(wanted: str) -> torch.device:
     """The device of a name such as "cuda:0", or the CPU where PyTorch cannot use that.
 
-    It is tried once in a process, and the log tells what was found. TF32 is switched off for the
-    whole process: it rounds factors to ten bits, and explanations are to be those of the CPU.
+    It is tried once in a process, and the log tells what was found. For the whole process TF32 is
+    switched off, which rounds factors to ten bits, and so are convolutions that add up in another
+    order each time: explanations are to be those of the CPU, and the same for the same.
     """
     if wanted == "cpu":
         return CPU
@@ -28,6 +29,7 @@ def find_device(wanted: str) -> torch.device:
         return CPU
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
     _logger.info("PyTorch explains on %s", wanted)
     return torch.device(wanted)
 
