@@ -18,7 +18,8 @@ def test_rows_are_joined_in_order_for_each_input():
 
 def test_rows_lie_one_after_the_other_also_where_one_fills_the_batch_up():
     rows = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
-    joined = concatenate([{"x": rows}, filler({"x": rows}, 3)])["x"]
+    requests = [{"x": rows[:1]}, {"x": rows[1:]}, filler({"x": rows}, 3)]
+    joined = concatenate(requests)["x"]
     assert joined.flags.c_contiguous
     np.testing.assert_array_equal(joined, rows[[0, 1, 1, 1, 1]])
 
