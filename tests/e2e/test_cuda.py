@@ -1,9 +1,10 @@
-"""Parity, batching, saliency, shared memory and shortage of memory with sessions on a CUDA device.
+"""Parity, batching, saliency, shared memory and shortage of memory on a CUDA device.
 
 Wherever a device and onnxruntime-gpu are, these run; elsewhere they are skipped and say so.
 """
 
 import ctypes
+import functools
 import subprocess
 import sys
 import time
@@ -20,7 +21,9 @@ import torch
 from eyespot.client import Client
 from eyespot.exporter import export_zoo_model
 from eyespot.exporter.quantisation import convert
-from eyespot.v1.manifest import MODEL_FILE, ORIGINAL_FILE
+from eyespot.saliency import Objective, Targets, find_method
+from eyespot.saliency.torch_backend import TorchBackend
+from eyespot.v1.manifest import MODEL_FILE, ORIGINAL_FILE, read_manifest
 
 pytestmark = [
     pytest.mark.cuda,
@@ -36,6 +39,10 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2
 NETWORKS = ["resnet20", "mobilenet_v2"]
 MANY_ROWS = 64  # of MobileNetV2: one layer's output alone has 294 MiB
+METHODS = [
+    *("saliency", "integrated_gradients", "smooth_grad", "guided_backprop", "deconvnet"),
+    *("grad_cam", "deep_lift", "lrp"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +155,35 @@ def test_an_explanation_has_the_score_that_inference_gives(client, name):
         assert np.isfinite(explained.attributions).all()
 
 
+@functools.cache
+def on_the_cpu(repository, name):
+    folder = repository / name / "1"
+    node = read_manifest(folder / "manifest.json").gradient_node
+    return TorchBackend.load(folder / ORIGINAL_FILE, gradient_node=node)
+
+
+def assert_explained(explained, repository, rows, method="saliency"):
+    """Compare with PyTorch on the CPU; one that is near zero may flip, so the whole is compared."""
+    backend = on_the_cpu(repository, explained[0].model_name)
+    objective = Objective(Targets(np.array([row.target for row in explained])))
+    expected = find_method(method).explain(backend, rows, objective)
+    for row, maps in zip(explained, expected.attributions.astype(float), strict=True):
+        assert row.backend == "torch"
+        given, wanted = row.attributions.ravel(), maps.transpose(1, 2, 0).ravel()
+        assert given @ wanted >= 0.999 * np.linalg.norm(given) * np.linalg.norm(wanted)
+        assert np.linalg.norm(given) == pytest.approx(np.linalg.norm(wanted), rel=1e-2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_pytorch_explains_on_the_device_as_on_the_cpu(repository, served, name, method):
+    rows = rows_of(name, 2)
+    served.client.wait_while_loading(name, for_explaining=True, timeout=300)
+    explained = served.client.explain(name, rows, method=method, channel_reduction="none")
+    assert_explained(explained, repository, rows, method)
+    assert "PyTorch explains on cuda:0" in served.log.read_text()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_of_the_graph_are_those_of_the_original(repository, tmp_path, name):
     """A rectifier near zero may flip and move a few pixels: the whole is compared."""
@@ -232,3 +268,15 @@ def test_a_batch_too_large_for_the_device_runs_in_parts(repository, tmp_path):
             answer = client.infer(name, rows)
         assert "memory did not suffice for a batch" in log.read_text()
         assert_close(answer.outputs["logits"], original_logits(repository, name, rows))
+
+
+def test_rows_too_many_for_the_device_are_explained_in_halves(repository, tmp_path):
+    name, rows = "mobilenet_v2", rows_of("mobilenet_v2", 8)
+    only = ("--model-control-mode", "explicit", "--load-model", name)
+    with serving(repository, tmp_path, *only) as (client, _, log):
+        client.wait_while_loading(name, for_explaining=True, timeout=300)
+        client.explain(name, rows[:1])  # what the libraries hold for themselves is held
+        with all_but(300 * 2**20):
+            explained = client.explain(name, rows, channel_reduction="none")
+        assert "memory did not suffice for 8 rows at once" in log.read_text()
+    assert_explained(explained, repository, rows)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from eyespot.server.batch import concatenate, split
+from eyespot.server.held_rows import filler
 
 
 def test_rows_are_joined_in_order_for_each_input():
@@ -13,6 +14,14 @@ def test_rows_are_joined_in_order_for_each_input():
     )
     np.testing.assert_array_equal(joined["a"], [[1, 2], [3, 4], [5, 6]])
     np.testing.assert_array_equal(joined["b"], [10, 20, 30])
+
+
+def test_rows_lie_one_after_the_other_also_where_one_fills_the_batch_up():
+    rows = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
+    requests = [{"x": rows[:1]}, {"x": rows[1:]}, filler({"x": rows}, 3)]
+    joined = concatenate(requests)["x"]
+    assert joined.flags.c_contiguous
+    np.testing.assert_array_equal(joined, rows[[0, 1, 1, 1, 1]])
 
 
 def test_a_lone_request_is_not_copied():

@@ -24,12 +24,20 @@ def test_no_size_is_beyond_the_largest_batch():
     assert [held.rows_for(None, rows) for rows in (17, 20, 9)] == [20, 20, 20]
 
 
-def test_a_size_shrinks_to_what_was_needed_for_a_while(monkeypatch):
-    monkeypatch.setattr(held_rows, "_PATIENCE", 4)
+def test_a_size_shrinks_when_it_has_cost_too_many_rows_in_vain(monkeypatch):
+    monkeypatch.setattr(held_rows, "_PATIENCE", 40)
     held = HeldRows(32)
-    # Nine of sixteen rows are more than half: then four batches of half or less in a row.
+    # Nine of sixteen rows are more than half. Then 8 + 13 + 15 rows in vain are too few; 13 more
+    # are enough; of the four batches the largest has 8 rows.
     sizes = [held.rows_for(None, rows) for rows in (16, 3, 3, 9, 8, 3, 1, 3, 1)]
     assert sizes == [16, 16, 16, 16, 16, 16, 16, 8, 8]
+
+
+def test_who_calls_alone_beside_a_large_size_soon_has_a_small_one():
+    held = HeldRows(32)
+    held.rows_for(None, 32)
+    sizes = [held.rows_for(None, 1) for _ in range(20)]
+    assert sizes == [32] * 16 + [1] * 4
 
 
 def test_each_key_has_its_own_size():

@@ -22,7 +22,7 @@ def concatenate(requests: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.nd
             raise ValueError(
                 f"requests with inputs {sorted(first)} and {sorted(request)} cannot share a batch"
             )
-    return {name: np.concatenate([request[name] for request in requests]) for name in first}
+    return {name: _join([request[name] for request in requests]) for name in first}
 
 
 def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
@@ -51,3 +51,13 @@ def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int]) -> list[dict[s
         parts.append({name: output[start : start + count] for name, output in outputs.items()})
         start += count
     return parts
+
+
+def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows (B, ...) one after the other in memory.
+
+    Beside a view of one row many times, NumPy itself would put the rows innermost: what runs the
+    batch then had to turn it over first, which takes longer than the run.
+    """
+    shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+    return np.concatenate(arrays, out=np.empty(shape, arrays[0].dtype))

@@ -163,9 +163,17 @@ def _load_original(
             manifest,
             num_threads=settings.explain_threads,
             memory_mib=settings.explain_memory_mib,
+            device=_device_of(loaded, settings),
         )
     verify_original(original, manifest, logits_of)
     return original
+
+
+def _device_of(loaded: LoadedVersion, settings: ServerConfig) -> str:
+    """Where the session of a version runs, in PyTorch's words."""
+    defaults = SessionSettings(device=settings.device)
+    session = read_session_settings(loaded.folder.config_file.message, defaults)
+    return f"cuda:{session.device_id}" if session.device == "cuda" else session.device
 
 
 def _load_gradient_graphs(

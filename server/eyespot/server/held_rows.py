@@ -3,7 +3,8 @@
 ONNX Runtime's CUDA provider plans every convolution anew when a run has another number of rows
 than the one before, seen or not (issue 23006 of onnxruntime): 85 ms for a ResNet-50 that takes 5.
 So batches there are filled up to a power of two, which grows at once and shrinks when it has been
-more than twice too large for a while. What fills a batch up costs little where rows run at once.
+twice too large for so long that the rows in vain have cost as much as to plan twice. What fills a
+batch up costs little where rows run at once, but not nothing.
 """
 
 from collections.abc import Hashable, Mapping
@@ -15,7 +16,8 @@ from eyespot.server.remembered import Remembered
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
-_PATIENCE = 256  # batches that would fit into half, before a smaller size is held
+# Rows in vain before a smaller size is held: half of them take a ResNet-50 as long as a plan.
+_PATIENCE = 512
 
 
 class HeldRows:
@@ -39,19 +41,19 @@ class _Held:
 
     def __init__(self) -> None:
         self._rows = 1
-        self._small = 0  # batches in a row that would fit into half
+        self._in_vain = 0  # rows, of batches in a row that would fit into half
         self._most = 0  # rows of the largest of them
 
     def rows_for(self, rows: int) -> int:
         if 2 * rows > self._rows:
             self._rows = max(self._rows, _power_of_two(rows))
-            self._small = self._most = 0
+            self._in_vain = self._most = 0
             return self._rows
-        self._small += 1
+        self._in_vain += self._rows - rows
         self._most = max(self._most, rows)
-        if self._small >= _PATIENCE:
+        if self._in_vain >= _PATIENCE:
             self._rows = _power_of_two(self._most)
-            self._small = self._most = 0
+            self._in_vain = self._most = 0
         return self._rows
 
 

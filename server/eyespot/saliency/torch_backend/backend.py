@@ -8,7 +8,7 @@ one call yields both ends of the path, and nothing is ever stored on the module.
 import copy
 import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from eyespot.saliency.objective import Objective
 from eyespot.saliency.rows_at_once import MOST_ROWS, best_rows, row_does_not_fit
 from eyespot.saliency.torch_backend import layers
 from eyespot.saliency.torch_backend.deep_lift import check_rescale, rescale
+from eyespot.saliency.torch_backend.device import CPU, find_device, move_program
 from eyespot.saliency.torch_backend.lrp import check_relevance, propagate_relevance
 from eyespot.saliency.torch_backend.memory import bytes_per_row
+from eyespot.saliency.torch_backend.parts import run_in_parts
 from eyespot.saliency.torch_backend.program import (
     Edit,
     compile_graph,
@@ -60,6 +62,7 @@ class TorchBackend:
         channel_axis: of the input; None when it has no channels.
         num_threads: threads of each operator; PyTorch's own choice unless given.
         memory_mib: most memory that one call may take beside the weights.
+        device: where it is computed; the program is moved there. Arrays come and go on the host.
 
     Raises:
         OriginalError: the program has no such node, or other inputs and outputs.
@@ -75,8 +78,11 @@ class TorchBackend:
         channel_axis: int | None = 1,
         num_threads: int | None = None,
         memory_mib: int | None = None,
+        device: torch.device = CPU,
     ) -> None:
+        program = move_program(program, device)
         self.channel_axis = channel_axis
+        self._device = device
         self._num_threads = num_threads
         self._memory_mib = memory_mib
         self._weights = lifted_values(program)
@@ -110,8 +116,11 @@ class TorchBackend:
         channel_axis: int | None = 1,
         num_threads: int | None = None,
         memory_mib: int | None = None,
+        device: str = "cpu",
     ) -> "TorchBackend":
         """Read a captured program from disk; nothing in it is unpickled or evaluated.
+
+        Where PyTorch cannot use the device of a name such as "cuda:0", the CPU computes.
 
         Raises:
             UnsafeOriginalError: the file holds more than numbers and a graph.
@@ -123,6 +132,7 @@ class TorchBackend:
             channel_axis=channel_axis,
             num_threads=num_threads,
             memory_mib=memory_mib,
+            device=find_device(device),
         )
 
     def rows_at_once(self, row_shape: tuple[int, ...]) -> int:
@@ -134,24 +144,15 @@ class TorchBackend:
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs (B, ...) of a batch."""
-        self._set_num_threads()
-        with torch.no_grad():
-            parts = [
-                _to_array(self._forward(*self._weights, self._to_tensor(part))[0])
-                for part in self._parts(x)
-            ]
-        return _join(parts)
+        (outputs,) = self._compute(self._forward, x)
+        return outputs
 
     def activations(
         self, x: NDArray[np.generic], layer: str
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The outputs (B, ...) and the maps (B, C, H, W) of a layer."""
-        self._set_num_threads()
-        run = self._variant("derivative", self.find_layer(layer))
-        with torch.no_grad():
-            found = [run(*self._weights, self._to_tensor(part)) for part in self._parts(x)]
-        maps, outputs = zip(*found, strict=True)
-        return _join([*map(_to_array, outputs)]), _join([*map(_to_array, maps)])
+        maps, outputs = self._compute(self._variant("derivative", self.find_layer(layer)), x)
+        return outputs, maps
 
     def gradients(
         self,
@@ -233,6 +234,17 @@ class TorchBackend:
         other._weights = nudge(self._weights, seed=seed)
         return other
 
+    def _compute(self, run: fx.GraphModule, x: NDArray[np.generic]) -> list[NDArray[np.float32]]:
+        """What a variant of the graph gives, where nothing is differentiated."""
+        self._set_num_threads()
+
+        def compute(index: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+            return [_to_array(each) for each in run(*self._weights, self._to_tensor(x[index]))]
+
+        with torch.no_grad():
+            parts = run_in_parts(compute, rows=len(x), at_once=self._rows_to_compute(x))
+        return [_join(each) for each in zip(*parts, strict=True)]
+
     def _differentiate(
         self,
         run: fx.GraphModule,
@@ -253,14 +265,16 @@ class TorchBackend:
         """
         objective.check(self.output_shape, rows=len(x))
         self._set_num_threads()
-        parts = []
         size = self._rows_to_differentiate(x)
         if baselines is not None and self._memory_mib is not None:
             size = max(1, size // 2)  # each row has its baseline beside it
-        for index in _ranges(len(x), size):
+
+        def differentiate(index: NDArray[np.int64]) -> Gradients:
             given = x[index] if baselines is None else np.concatenate([x[index], baselines[index]])
             own = objective if len(index) == len(x) else objective.of_rows(index, rows=len(x))
-            parts.append(self._differentiate_part(run, given, own, len(index), begins_with_scores))
+            return self._differentiate_part(run, given, own, len(index), begins_with_scores)
+
+        parts = run_in_parts(differentiate, rows=len(x), at_once=size)
         if len(parts) == 1:
             return parts[0]
         at_baselines = [p.baseline_scores for p in parts if p.baseline_scores is not None]
@@ -305,10 +319,9 @@ class TorchBackend:
             return MOST_ROWS
         return self._memory_mib * 2**20 // self._bytes_per_row(row_shape)
 
-    def _parts(self, x: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-        """What goes through the graph at once, where nothing is differentiated."""
-        size = len(x) if self._memory_mib is None else self._rows_within_bound(x.shape[1:])
-        return (x[index] for index in _ranges(len(x), max(size, 1)))
+    def _rows_to_compute(self, x: NDArray[np.generic]) -> int:
+        """How many rows go through the graph at once, where nothing is differentiated."""
+        return len(x) if self._memory_mib is None else max(1, self._rows_within_bound(x.shape[1:]))
 
     def _compile_variant(self, rule: str, layer: str | None) -> fx.GraphModule:
         edit = rescale if rule == "rescale" else _RECTIFIERS[rule]
@@ -327,7 +340,7 @@ class TorchBackend:
         # The cast that begins a network of pixels leaves floating point as it is.
         if tensor.dtype not in (self._dtype, self._float_dtype):
             raise ArgumentError(f"the network takes {self._dtype}, found {tensor.dtype}")
-        return tensor
+        return tensor.to(self._device)
 
     def _set_num_threads(self) -> None:
         """The number belongs to the calling thread, so each call sees to it."""
@@ -335,17 +348,12 @@ class TorchBackend:
             torch.set_num_threads(self._num_threads)
 
 
-def _ranges(count: int, size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, count, size):
-        yield np.arange(start, min(start + size, count))
-
-
 def _pull_back(
     leaf: Tensor, outputs: Tensor, begin: NDArray[np.float32], rows: int
 ) -> NDArray[np.float32]:
     """Carry derivatives (N, ...) of the rows' outputs back to the leaf; the graph goes with it."""
     per_row = len(begin) // rows
-    targets = torch.from_numpy(begin).to(outputs.dtype)
+    targets = torch.from_numpy(begin).to(outputs)  # of its type, and where it is
     targets = targets.view(rows, per_row, *outputs.shape[1:])
     found = []
     for number in range(per_row):
@@ -363,9 +371,9 @@ def _pull_back(
 
 
 def _to_array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = np.ascontiguousarray(tensor.detach().numpy(), np.float32)
+    array: NDArray[np.float32] = np.ascontiguousarray(tensor.detach().cpu().numpy(), np.float32)
     return array
 
 
-def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

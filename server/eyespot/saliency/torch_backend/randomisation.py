@@ -94,7 +94,7 @@ def nudge(values: Sequence[Tensor], *, seed: int) -> list[Tensor]:
 
 
 def _signs(value: Tensor, random: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, value.shape, generator=random) * 2 - 1
+    return torch.randint(0, 2, value.shape, generator=random).to(value.device) * 2 - 1
 
 
 def _module_of(parameter: str) -> str:

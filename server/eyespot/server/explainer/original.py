@@ -27,8 +27,16 @@ def load_original(
     *,
     num_threads: int = 1,
     memory_mib: int | None = None,
+    device: str = "cpu",
 ) -> Backend:
     """Read the original of a model version; blocks, and imports torch.
+
+    Args:
+        original_path: of its file.
+        manifest: of the model version.
+        num_threads: of each operator on the CPU.
+        memory_mib: most memory that one call may take beside the weights.
+        device: such as "cuda:0"; where PyTorch cannot use it, the CPU computes.
 
     Raises:
         ExplainUnavailableError: torch is not installed.
@@ -52,6 +60,7 @@ def load_original(
             channel_axis=manifest.channel_axis,
             num_threads=num_threads,
             memory_mib=memory_mib,
+            device=device,
         )
     except OriginalError as error:
         raise NotExplainableError(f"{name} cannot be explained: {error}") from error
