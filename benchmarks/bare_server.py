@@ -13,12 +13,11 @@ from eyespot.v1 import inference_pb2
 from eyespot.v1.services import INFERENCE_SERVICE
 
 
-async def serve(answer: bytes, port_file: Path) -> None:
-    """Answer every ModelInfer and each of a ModelStreamInfer until the process is ended.
+def bare_handler(answer: bytes) -> grpc.GenericRpcHandler:
+    """Answer every ModelInfer and each of a ModelStreamInfer.
 
     Args:
         answer: A ModelInferResponse.
-        port_file: Receives the port.
     """
     streamed = _in_a_stream(answer)
 
@@ -29,13 +28,21 @@ async def serve(answer: bytes, port_file: Path) -> None:
         async for _ in requests:
             yield streamed
 
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     one: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(infer)
     many: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(stream)
     methods = {"ModelInfer": one, "ModelStreamInfer": many}
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(INFERENCE_SERVICE, methods),)
-    )
+    return grpc.method_handlers_generic_handler(INFERENCE_SERVICE, methods)
+
+
+async def serve_until_ended(handler: grpc.GenericRpcHandler, port_file: Path) -> None:
+    """Answer calls until the process is ended.
+
+    Args:
+        handler: Answers them.
+        port_file: Receives the port.
+    """
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     written = port_file.with_suffix(".new")
@@ -54,4 +61,5 @@ if __name__ == "__main__":
     parser.add_argument("answer", type=Path)
     parser.add_argument("--port-file", type=Path, required=True)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.answer.read_bytes(), arguments.port_file))
+    handler = bare_handler(arguments.answer.read_bytes())
+    asyncio.run(serve_until_ended(handler, arguments.port_file))

@@ -3,8 +3,9 @@
 In each round, one after another on the same machine, CPU time per image: (a) decoding by the
 model's rule in process, (b) ONNX Runtime in process at its most frugal setting, (c) `eyespot
 serve` asked with pixels, (d) the same server asked with the JPEG, (e) the least program that does
-both, a thread for each core that decodes and runs one row after another. On busy cores the same
-work takes more of them than on idle ones: (d) and (e) have them as busy. Only ratios are printed.
+both, a thread for each core that decodes and runs one row after another, (f) the same behind the
+least gRPC server. On busy cores the same work takes more of them than on idle ones: (d), (e) and
+(f) have them as busy. Only ratios are printed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from PIL import Image
 
 from benchmarks.in_process import InProcess
 from benchmarks.load import under_load
-from benchmarks.processes import running
+from benchmarks.processes import ServerProcess, running
 from eyespot.exporter import export_zoo_model
 from eyespot.server.picture_decoding import decode_picture
 from eyespot.v1 import inference_pb2
@@ -46,12 +47,15 @@ class Round:
     served_pixels: float
     served_file: float
     together: float
+    least_server: float
 
 
 RATIOS = {
     "(d) / ((a) + (b)), at most 1.10": lambda r: r.served_file / (r.decoding + r.inference),
     "(d) / ((a) + (c)), at most 1.10": lambda r: r.served_file / (r.decoding + r.served_pixels),
     "(d) / (e), at most 1.10": lambda r: r.served_file / r.together,
+    "(f) / (e), a call alone": lambda r: r.least_server / r.together,
+    "(d) / (f), ours beside it": lambda r: r.served_file / r.least_server,
     "(a) / (b), for scale": lambda r: r.decoding / r.inference,
 }
 
@@ -84,20 +88,25 @@ def measure(
         options: list[str | Path] = ["serve", repository, "--port", "0", "--explain", "off"]
         options += ["--log-level", "warning"]
         server = stack.enter_context(running("eyespot.cli", options))
+        model = version / "model.onnx"
+        least = stack.enter_context(running("benchmarks.least_picture_server", [model]))
 
-        def served(request: Path, calls: int) -> float:
+        def served(request: Path, calls: int, server: ServerProcess = server) -> float:
             seconds = under_load(server, request, clients=_CLIENTS, calls=calls)[1]
             return seconds / (calls * rows)
 
         for request in (by_pixels, by_file):
             served(request, max(16, calls // 10))
+        alone = _write_request(folder / "alone", _MODEL, "image", np.array([file], object))
+        served(alone, 16, least)
         return [
             Round(
                 _decoding(file, rule, calls * rows),
                 in_process.measure().cpu_seconds,
                 served(by_pixels, calls),
                 served(by_file, calls),
-                _together(version / "model.onnx", file, rule, calls * rows),
+                _together(model, file, rule, calls * rows),
+                served(alone, calls, least) * rows,
             )
             for _ in range(rounds)
         ]
