@@ -1,10 +1,11 @@
 """`python -m benchmarks.gradient_graphs [NETWORK ...]`: gradients by ONNX Runtime and by PyTorch.
 
-One row for each classification network of the zoo, with random weights: how well the gradients
-of its graph agree with PyTorch's, how long one takes beside PyTorch's, and how long an export
-with the graphs takes beside one without; or the operator that is in the way. Each row is kept
-when it is there, and a network that has one is not measured again; at the end the table of all
-is printed. Times are ratios of processor time: absolute ones mean nothing on shared machines.
+One row for each classification network of the zoo, with random weights, for pictures as in its
+paper or of one size for all: how well the gradients of its graph agree with PyTorch's, how long
+one takes beside PyTorch's, and how long an export with the graphs takes beside one without; or
+the operator that is in the way. Each row is kept when it is there, and a network that has one is
+not measured again; at the end the table of all is printed. Times are ratios of processor time:
+absolute ones mean nothing on shared machines.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from eyespot.saliency.torch_backend import TorchBackend
 from eyespot.v1.manifest import ORIGINAL_FILE, Manifest
 from eyespot.zoo import list_models, model_entry
 
-RESULTS = Path("build/gradient_graphs.jsonl")
+FOLDER = Path("build")
 COLUMNS = (
     "network",
     "rows",
@@ -48,20 +49,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("networks", nargs="*", help="those of classification unless told")
     parser.add_argument("--rounds", type=int, default=5, help="gradients that are timed")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows are kept")
+    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width")
+    parser.add_argument("--results", type=Path, help="where rows are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = _read(arguments.results)
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    size: int | None = arguments.input_size
+    at = "" if size is None else f"_{size}"
+    results: Path = arguments.results or FOLDER / f"gradient_graphs{at}.jsonl"
+    rows = _read(results)
+    results.parent.mkdir(parents=True, exist_ok=True)
     for name in arguments.networks or _classifiers():
         if name not in rows:
-            rows[name] = _measured(name, rounds=arguments.rounds)
-            with arguments.results.open("a", encoding="utf-8") as file:
+            rows[name] = _measured(name, size, rounds=arguments.rounds)
+            with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[name]) + "\n")
     print("\n".join(_table(rows)))
 
 
-def measure(name: str, repository: Path, *, rounds: int) -> Row:
+def measure(name: str, repository: Path, *, input_size: int | None, rounds: int) -> Row:
     """Measure one network.
 
     Raises:
@@ -75,7 +80,9 @@ def measure(name: str, repository: Path, *, rounds: int) -> Row:
         if text.startswith("writing gradient.onnx"):
             before = time.process_time()
 
-    result = export_zoo_model(name, repository=repository, gradient_graph=True, progress=note)
+    result = export_zoo_model(
+        name, repository=repository, gradient_graph=True, input_size=input_size, progress=note
+    )
     export = (time.process_time() - begin) / (before - begin)
     graphs, parity = result.manifest.gradient_graphs, result.manifest.parity
     assert graphs is not None
@@ -95,10 +102,10 @@ def measure(name: str, repository: Path, *, rounds: int) -> Row:
     }
 
 
-def _measured(name: str, *, rounds: int) -> Row:
+def _measured(name: str, input_size: int | None, *, rounds: int) -> Row:
     with TemporaryDirectory() as folder:
         try:
-            return measure(name, Path(folder), rounds=rounds)
+            return measure(name, Path(folder), input_size=input_size, rounds=rounds)
         except ExportError as error:
             return {"network": name, "reason": str(error)}
 

@@ -409,6 +409,18 @@ def test_what_is_taken_twice_gets_both(axis):
     )
 
 
+def test_places_by_several_axes_that_are_taken_twice_get_both():
+    places = np.array([[[1, 0], [0, 2]], [[1, 0], [2, 2]]])
+    check(
+        [node("GatherND", "places")],
+        lambda x, places: x[places[..., 0], places[..., 1]],
+        drawn(3, 4, 2),
+        places=places,
+    )
+    with pytest.raises(GradientError, match=r"^GatherND \(y\): its places are apart for each row$"):
+        gradient_of([node("GatherND", "p", batch_dims=1)], drawn(2, 3), {"p": [[0], [1]]})
+
+
 def test_rectifiers_by_hand():
     x = np.array([[-1.0, -1.0, 2.0, 2.0]], np.float32)
     sign = np.sign(drawn(1, 4, seed=5))  # of the cotangent

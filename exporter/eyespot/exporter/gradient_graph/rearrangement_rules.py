@@ -129,15 +129,25 @@ def _gather(step: Step) -> dict[int, str]:
     index_rank = len(step.graph.shape(step.input(1)))
     indices = step.emit("Unsqueeze", step.input(1), step.graph.integers([index_rank]))
     if axis == 0:
-        zeros = step.graph.zeros_like(step.x)
-        return {0: step.emit("ScatterND", zeros, indices, step.gradient, reduction="add")}
+        return {0: _added(step, step.graph.zeros_like(step.x), indices, step.gradient)}
     first = [axis, *(i for i in range(rank) if i != axis)]
     moved = step.emit("Transpose", step.graph.zeros_like(step.x), perm=first)
     place = list(range(axis, axis + index_rank))
     rest = [i for i in range(rank - 1 + index_rank) if i not in place]
     gradient = step.emit("Transpose", step.gradient, perm=[*place, *rest])
-    scattered = step.emit("ScatterND", moved, indices, gradient, reduction="add")
-    return {0: step.emit("Transpose", scattered, perm=[first.index(i) for i in range(rank)])}
+    added = _added(step, moved, indices, gradient)
+    return {0: step.emit("Transpose", added, perm=[first.index(i) for i in range(rank)])}
+
+
+def _gather_nd(step: Step) -> dict[int, str]:
+    """Do the same for places by several axes, as adaptive pooling takes them."""
+    if step.attributes.get("batch_dims", 0):
+        raise GradientError("its places are apart for each row")
+    return {0: _added(step, step.graph.zeros_like(step.x), step.input(1), step.gradient)}
+
+
+def _added(step: Step, zeros: str, indices: str, gradient: str) -> str:
+    return step.emit("ScatterND", zeros, indices, gradient, reduction="add")
 
 
 def _axes(step: Step, position: int, rank: int) -> list[int]:
@@ -164,4 +174,5 @@ RULES: Mapping[str, Rule] = {
     "Pad": _pad,
     "Slice": _slice,
     "Gather": _gather,
+    "GatherND": _gather_nd,
 }
