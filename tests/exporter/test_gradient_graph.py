@@ -197,6 +197,26 @@ def test_smooth_rectifiers_are_those_of_pytorch(tmp_path):
         assert cases[f"by input, {rule}"].least_cosine > 0.999
 
 
+@pytest.mark.parametrize("external_data", [False, True])
+def test_small_maps_that_are_pooled_into_larger_ones(tmp_path, external_data):
+    # As in VGG for small pictures. Where each value is taken from are 196 pairs of places.
+    torch.manual_seed(4)
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(98, 3)
+    )
+    result = export(
+        network.eval(),
+        torch.zeros(1, 1, 4, 4),
+        repository=tmp_path,
+        name="g",
+        external_data=external_data,
+        gradient_graph=True,
+    )
+    assert result.notes == ()
+    (case, *_) = result.manifest.parity.gradients
+    assert (case.gradient, case.median_rel_l2 < 1e-5) == ("by input", True)
+
+
 class Sorted(nn.Module):
     """Sorts, which has no rule."""
 

@@ -398,25 +398,32 @@ def test_parts_and_the_whole():
     )
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_what_is_taken_twice_gets_both(axis):
-    indices = np.array([[1, 0], [1, 1]])
+TAKEN = [[[1, 0], [1, -2]], [[1, 0], [2, -1]], [[0, 2]], 1]  # twice, once each, from both ends
+
+
+@pytest.mark.parametrize("places", TAKEN)
+@pytest.mark.parametrize("axis", [1, 2])
+def test_what_is_taken_twice_gets_both(axis, places):
     check(
         [node("Gather", "i", axis=axis)],
-        lambda x, i: x[i] if axis == 0 else x[:, i],
-        drawn(3, 4, 2),
-        i=indices,
+        lambda x, i: x[:, i] if axis == 1 else x[:, :, i],
+        drawn(2, 3, 3),
+        i=np.array(places),
     )
 
 
 def test_places_by_several_axes_that_are_taken_twice_get_both():
-    places = np.array([[[1, 0], [0, 2]], [[1, 0], [2, 2]]])
-    check(
-        [node("GatherND", "places")],
-        lambda x, places: x[places[..., 0], places[..., 1]],
-        drawn(3, 4, 2),
-        places=places,
-    )
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["last"], perm=[1, 2, 0]),
+        helper.make_node("GatherND", ["last", "places"], ["y"]),
+    ]
+    for places in ([[[1, 0], [0, 2]], [[1, 0], [2, 2]]], [[2, 3], [0, 0]]):
+        check(
+            nodes,
+            lambda x, i: x.permute(1, 2, 0)[i[..., 0], i[..., 1]],
+            drawn(2, 3, 4),
+            places=np.array(places),
+        )
     with pytest.raises(GradientError, match=r"^GatherND \(y\): its places are apart for each row$"):
         gradient_of([node("GatherND", "p", batch_dims=1)], drawn(2, 3), {"p": [[0], [1]]})
 

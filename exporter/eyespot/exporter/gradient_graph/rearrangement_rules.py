@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eyespot.exporter.errors import GradientError
 from eyespot.exporter.gradient_graph.graph import Size
@@ -123,31 +127,57 @@ def _framed(step: Step, gradient: str, axis: int, pads: tuple[int, int], *, rank
 
 
 def _gather(step: Step) -> dict[int, str]:
-    """Add what was taken from a place to that place."""
-    rank = len(step.graph.shape(step.x))
+    """Add what was taken from places of one axis to these places."""
+    sizes = step.graph.shape(step.x)
+    rank = len(sizes)
     axis = int(step.attributes.get("axis", 0)) % rank
-    index_rank = len(step.graph.shape(step.input(1)))
-    indices = step.emit("Unsqueeze", step.input(1), step.graph.integers([index_rank]))
+    places = step.graph.expect_value(step.input(1), "places")
+    zeros, gradient = step.graph.zeros_like(step.x), step.gradient
     if axis == 0:
-        return {0: _added(step, step.graph.zeros_like(step.x), indices, step.gradient)}
+        return {0: _put_back(step, zeros, places[..., np.newaxis], gradient, sizes[:1])}
     first = [axis, *(i for i in range(rank) if i != axis)]
-    moved = step.emit("Transpose", step.graph.zeros_like(step.x), perm=first)
-    place = list(range(axis, axis + index_rank))
-    rest = [i for i in range(rank - 1 + index_rank) if i not in place]
-    gradient = step.emit("Transpose", step.gradient, perm=[*place, *rest])
-    added = _added(step, moved, indices, gradient)
+    taken = list(range(axis, axis + places.ndim))
+    rest = [i for i in range(rank - 1 + places.ndim) if i not in taken]
+    moved = step.emit("Transpose", zeros, perm=first)
+    gradient = step.emit("Transpose", gradient, perm=[*taken, *rest])
+    added = _put_back(step, moved, places[..., np.newaxis], gradient, [sizes[axis]])
     return {0: step.emit("Transpose", added, perm=[first.index(i) for i in range(rank)])}
 
 
 def _gather_nd(step: Step) -> dict[int, str]:
-    """Do the same for places by several axes, as adaptive pooling takes them."""
+    """Do the same for places by the first axes, as adaptive pooling takes them."""
     if step.attributes.get("batch_dims", 0):
         raise GradientError("its places are apart for each row")
-    return {0: _added(step, step.graph.zeros_like(step.x), step.input(1), step.gradient)}
+    places = step.graph.expect_value(step.input(1), "places")
+    zeros, sizes = step.graph.zeros_like(step.x), step.graph.shape(step.x)
+    return {0: _put_back(step, zeros, places, step.gradient, sizes[: places.shape[-1]])}
 
 
-def _added(step: Step, zeros: str, indices: str, gradient: str) -> str:
-    return step.emit("ScatterND", zeros, indices, gradient, reduction="add")
+def _put_back(
+    step: Step, zeros: str, places: NDArray[np.int64], gradient: str, sizes: Sequence[Size]
+) -> str:
+    """Add to zeros what was taken from their first axes.
+
+    Where a place was taken from more than once it is a product with ones and zeros: to add by
+    `ScatterND`, threads of ONNX Runtime overtake each other, and some of it is lost.
+
+    Args:
+        step: Of the node.
+        zeros: (*sizes, ...).
+        places: (*taken, axes) of what was taken; below zero they count from the end.
+        gradient: (*taken, ...).
+        sizes: Of the axes that places are on.
+    """
+    found = places.reshape(-1, places.shape[-1])
+    if len(np.unique(found, axis=0)) == len(found) and (found >= 0).all():
+        return step.emit("ScatterND", zeros, step.graph.constant(places), gradient)
+    known = tuple(map(_known, sizes))
+    numbers = np.ravel_multi_index(tuple((found % known).T), known)
+    product = np.zeros((math.prod(known), len(numbers)), np.float32)
+    product[numbers, np.arange(len(numbers))] = 1
+    flat = step.emit("Reshape", gradient, step.graph.integers([len(numbers), -1]))
+    added = step.emit("MatMul", step.graph.constant(product), flat)  # (places, ...)
+    return step.emit("Reshape", added, step.emit("Shape", zeros))
 
 
 def _axes(step: Step, position: int, rank: int) -> list[int]:

@@ -10,12 +10,14 @@ import mmap
 from pathlib import Path
 
 import onnx
+from onnx.external_data_helper import load_external_data_for_tensor
 
 from eyespot.exporter.errors import GradientError
 from eyespot.v1.manifest import MODEL_FILE
 
-# Shapes, axes and other small constants are copied: rules read them.
+# Shapes, axes, places and other small constants are copied: rules read them.
 _SMALLEST = 2**10
+_WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 
 
 def read_without_weights(folder: Path) -> onnx.ModelProto:
@@ -25,6 +27,9 @@ def read_without_weights(folder: Path) -> onnx.ModelProto:
     at = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for tensor in model.graph.initializer:
+            if tensor.data_type in _WHOLE:
+                _take_in(tensor, folder)
+                continue
             raw = tensor.raw_data  # a copy, each time that it is asked for
             if len(raw) < _SMALLEST:
                 continue
@@ -36,6 +41,13 @@ def read_without_weights(folder: Path) -> onnx.ModelProto:
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
     return model
+
+
+def _take_in(tensor: onnx.TensorProto, folder: Path) -> None:
+    if tensor.external_data:
+        load_external_data_for_tensor(tensor, str(folder))
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.ClearField("external_data")
 
 
 def _find(data: mmap.mmap, sought: bytes, start: int) -> int:
