@@ -376,6 +376,8 @@ def test_smaller_versions_are_made_and_told_of(run, repository, tmp_path, monkey
     assert run("convert", "models/letters", "--int8-weights", "--name", "small").code == 0
     again = run("convert", "models/letters", "--int8-weights", "--name", "small")
     assert "version 2 is beside 1: a server serves the latest" in again.out
+    kibibytes = (tmp_path / "models/small/2/original.pt2").stat().st_size / 1024
+    assert f"beside it     {kibibytes:.0f} KiB that explanations need: original.pt2" in again.out
     assert run("optimize", "models/letters", "--json").json["model_name"] == "letters_optimised"
 
     ran = run("check", "models")

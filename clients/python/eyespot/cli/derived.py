@@ -13,7 +13,7 @@ from eyespot.cli.entry_place import split_entry
 from eyespot.cli.errors import UsageError, telling
 from eyespot.cli.output import counted, number_text, print_facts
 from eyespot.cli.progress import showing_progress
-from eyespot.v1.manifest import ORIGINAL_FILE, Manifest
+from eyespot.v1.manifest import ORIGINAL_FILE, ORIGINAL_GRAPH_FILE, Manifest
 
 if TYPE_CHECKING:
     from eyespot.exporter.quantisation import Derived
@@ -62,6 +62,7 @@ def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
             **facts,
             "size": f"{size_text(step.measured['bytes'])}, before "
             f"{size_text(step.measured['source_bytes'])}",
+            **_originals(derived),
             "speed here": "\n".join(map(_speed_text, step.measured["speed"])),
             **_parity_facts(derived.manifest),
         }
@@ -69,6 +70,17 @@ def print_derived(derived: Derived, facts: Mapping[str, object]) -> None:
     print(f"wrote {derived.model_name} version {derived.model_version} at {derived.path}")
     for note in derived.notes:
         print(note)
+
+
+def _originals(derived: Derived) -> dict[str, object]:
+    """Tell what else the version takes on the disk."""
+    files = [
+        file for file in (ORIGINAL_FILE, ORIGINAL_GRAPH_FILE) if file in derived.manifest.files
+    ]
+    if not files:
+        return {}
+    count = sum((derived.path / file).stat().st_size for file in files)
+    return {"beside it": f"{size_text(count)} that explanations need: {' and '.join(files)}"}
 
 
 def _parity_facts(manifest: Manifest) -> dict[str, object]:
