@@ -34,8 +34,8 @@ def print_table(
     Args:
         heads: Of the columns.
         rows: Of cells, of which None is a dash.
-        dispensable: Heads of columns that a terminal does without where that lets the rest fit
-            into its width, the least missed first. Elsewhere they are always there.
+        dispensable: Heads of columns that a terminal does without where the table is wider, the
+            least missed first. Elsewhere they are always there.
     """
     by_column = zip(*rows, strict=True) if rows else [()] * len(heads)
     columns = [_column(head, cells) for head, cells in zip(heads, by_column, strict=True)]
@@ -56,14 +56,16 @@ def _column(head: str, cells: Sequence[object]) -> list[str]:
 
 
 def _too_many(columns: Sequence[Sequence[str]], dispensable: Sequence[str]) -> list[str]:
-    """The heads of columns without which the rest fits; none if it would not even then."""
+    """The heads of columns without which the rest fits, or all where it does not even then."""
     widths = [(head.strip(), len(head)) for head, *_ in columns]
+    room = shutil.get_terminal_size().columns
+    left_out: Sequence[str] = ()
     for count in range(len(dispensable) + 1):
         left_out = dispensable[:count]
         kept = [width for head, width in widths if head not in left_out]
-        if sum(kept) + len(_GAP) * (len(kept) - 1) <= shutil.get_terminal_size().columns:
-            return [head for head, _ in widths if head in left_out]
-    return []
+        if sum(kept) + len(_GAP) * (len(kept) - 1) <= room:
+            break
+    return [head for head, _ in widths if head in left_out]
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
