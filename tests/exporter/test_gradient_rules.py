@@ -412,6 +412,20 @@ def test_what_is_taken_twice_gets_both(axis, places):
     )
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_places_that_the_graph_computes(axis):
+    nodes = [
+        helper.make_node("Add", ["i", "i"], ["places"]),
+        helper.make_node("Gather", ["x", "places"], ["y"], axis=axis),
+    ]
+    check(
+        nodes,
+        lambda x, i: x[2 * i] if axis == 0 else x[:, 2 * i],
+        drawn(3, 3, 2),
+        i=np.array([[1], [0]]),
+    )
+
+
 def test_places_by_several_axes_that_are_taken_twice_get_both():
     nodes = [
         helper.make_node("Transpose", ["x"], ["last"], perm=[1, 2, 0]),

@@ -131,16 +131,21 @@ def _gather(step: Step) -> dict[int, str]:
     sizes = step.graph.shape(step.x)
     rank = len(sizes)
     axis = int(step.attributes.get("axis", 0)) % rank
-    places = step.graph.expect_value(step.input(1), "places")
-    zeros, gradient = step.graph.zeros_like(step.x), step.gradient
+    places_rank = len(step.graph.shape(step.input(1)))
+    one_each = step.graph.integers([places_rank])
+    known = step.graph.value(step.input(1))
+    places = (
+        step.emit("Unsqueeze", step.input(1), one_each) if known is None else known[..., np.newaxis]
+    )
+    zeros = step.graph.zeros_like(step.x)
     if axis == 0:
-        return {0: _put_back(step, zeros, places[..., np.newaxis], gradient, sizes[:1])}
+        return {0: _put_back(step, zeros, places, step.gradient, sizes[:1])}
     first = [axis, *(i for i in range(rank) if i != axis)]
-    taken = list(range(axis, axis + places.ndim))
-    rest = [i for i in range(rank - 1 + places.ndim) if i not in taken]
+    taken = list(range(axis, axis + places_rank))
+    rest = [i for i in range(rank - 1 + places_rank) if i not in taken]
     moved = step.emit("Transpose", zeros, perm=first)
-    gradient = step.emit("Transpose", gradient, perm=[*taken, *rest])
-    added = _put_back(step, moved, places[..., np.newaxis], gradient, [sizes[axis]])
+    gradient = step.emit("Transpose", step.gradient, perm=[*taken, *rest])
+    added = _put_back(step, moved, places, gradient, [sizes[axis]])
     return {0: step.emit("Transpose", added, perm=[first.index(i) for i in range(rank)])}
 
 
@@ -154,20 +159,28 @@ def _gather_nd(step: Step) -> dict[int, str]:
 
 
 def _put_back(
-    step: Step, zeros: str, places: NDArray[np.int64], gradient: str, sizes: Sequence[Size]
+    step: Step,
+    zeros: str,
+    places: NDArray[np.int64] | str,
+    gradient: str,
+    sizes: Sequence[Size],
 ) -> str:
     """Add to zeros what was taken from their first axes.
 
     Where a place was taken from more than once it is a product with ones and zeros: to add by
-    `ScatterND`, threads of ONNX Runtime overtake each other, and some of it is lost.
+    `ScatterND`, threads of ONNX Runtime overtake each other, and some of it is lost. Places that
+    the graph computes are those of memory that is looked at anew, each once (as_strided).
 
     Args:
         step: Of the node.
         zeros: (*sizes, ...).
-        places: (*taken, axes) of what was taken; below zero they count from the end.
+        places: (*taken, axes) of what was taken; below zero they count from the end. Or the name
+            of what is computed.
         gradient: (*taken, ...).
         sizes: Of the axes that places are on.
     """
+    if isinstance(places, str):
+        return step.emit("ScatterND", zeros, places, gradient, reduction="add")
     found = places.reshape(-1, places.shape[-1])
     if len(np.unique(found, axis=0)) == len(found) and (found >= 0).all():
         return step.emit("ScatterND", zeros, step.graph.constant(places), gradient)
