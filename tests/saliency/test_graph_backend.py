@@ -178,3 +178,11 @@ def test_steps_are_cut_to_fit_memory(gradient_export, graphs, original):
     assert few.rows_at_once((3, 16, 16)) == min(64, 2**20 // row_bytes)
     with pytest.raises(MemoryBoundError, match="--explain-memory-mib"):
         few.rows_at_once((3, 1600, 1600))
+
+
+def test_few_rows_are_taken_where_memory_is_spared(graphs):
+    hungry = replace(graphs._graphs, bytes_per_element=100)
+    sparing = GraphBackend(hungry, memory_mib=1024, is_sparing=True)
+    assert sparing.rows_at_once((3, 256, 256)) == 3  # of 18.75 MiB, in 64
+    assert sparing.rows_at_once((3, 1600, 1600)) == 1  # of 732 MiB, which the bound allows
+    assert sparing.rows_at_once((3, 16, 16)) == 64

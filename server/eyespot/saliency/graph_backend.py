@@ -36,6 +36,8 @@ GRADIENT = "$gradient"
 LAYER = "$layer"
 LAYER_GRADIENT = "$layer_gradient"
 
+_SPARING_BYTES = 64 << 20  # of the rows of a call that could do with less of them
+
 
 def outputs_of_layer(layer: str = "") -> tuple[str, str]:
     """Name the outputs of a layer: its maps and their gradient.
@@ -83,6 +85,7 @@ class GraphBackend:
         graphs: Of the network.
         channel_axis: Of the input; None when it has no channels.
         memory_mib: Most memory that one call may take beside the weights.
+        is_sparing: Whether a call takes few rows where more would take much memory.
     """
 
     name = "onnxruntime"
@@ -93,11 +96,13 @@ class GraphBackend:
         *,
         channel_axis: int | None = 1,
         memory_mib: int | None = None,
+        is_sparing: bool = False,
     ) -> None:
         self.channel_axis = channel_axis
         self.output_shape = graphs.output_shape
         self._graphs = graphs
         self._memory_mib = memory_mib
+        self._is_sparing = is_sparing
         # Per instance: the sessions go when the backend goes.
         self._open = functools.cache(graphs.open_graph)
 
@@ -106,6 +111,8 @@ class GraphBackend:
         rows = self._rows_within_bound(row_shape)
         if rows < 1:
             raise row_does_not_fit(row_shape, self._bytes_per_row(row_shape), self._memory_mib)
+        if self._is_sparing:
+            rows = min(rows, max(1, _SPARING_BYTES // self._bytes_per_row(row_shape)))
         return best_rows(row_shape, within=rows)
 
     def scores(self, x: NDArray[np.generic]) -> NDArray[np.float32]:

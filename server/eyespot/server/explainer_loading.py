@@ -192,6 +192,7 @@ def _load_gradient_graphs(
         partial(_open_graph, loaded, manifest, settings),
         damaged=damaged_gradients(folder, manifest),
         memory_mib=settings.explain_memory_mib,
+        is_sparing=settings.low_memory,
     )
 
 

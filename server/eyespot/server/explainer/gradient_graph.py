@@ -18,6 +18,7 @@ def load_gradient_graphs(
     *,
     damaged: Mapping[str, str],
     memory_mib: int | None = None,
+    is_sparing: bool = False,
 ) -> Backend:
     """Make a backend of the gradient graphs; each is opened when it is asked for.
 
@@ -27,6 +28,7 @@ def load_gradient_graphs(
         open_graph: makes a session of a file.
         damaged: why files must not be opened, by their names.
         memory_mib: most memory that one call may take beside the weights.
+        is_sparing: whether a call takes few rows where more would take much memory.
 
     Raises:
         NotExplainableError: there are none, and why.
@@ -54,7 +56,10 @@ def load_gradient_graphs(
         no_rectifiers=graphs.no_rectifiers,
     )
     return GraphBackend(
-        _without(found, damaged), channel_axis=manifest.channel_axis, memory_mib=memory_mib
+        _without(found, damaged),
+        channel_axis=manifest.channel_axis,
+        memory_mib=memory_mib,
+        is_sparing=is_sparing,
     )
 
 
