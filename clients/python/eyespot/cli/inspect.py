@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from eyespot.exporter import EffectiveField, Entry, LayerTable
 
 
+_OWN = "its own normalising, if it has any"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
@@ -104,7 +107,8 @@ def rule_text(rule: PreprocessingRule | None) -> str:
         steps.append(f"resize {what} to {size} ({rule.interpolation})")
     if rule.crop_size is not None:
         steps.append(f"crop the centre {rule.crop_size}")
-    return f"{', '.join(steps)}\nin the graph: mean {list(rule.mean)}, std {list(rule.std)}"
+    normalising = f"mean {list(rule.mean)}, std {list(rule.std)}" if rule.normalises else _OWN
+    return f"{', '.join(steps)}\nin the graph: {normalising}"
 
 
 def _read_zoo(options: argparse.Namespace) -> LayerTable:
