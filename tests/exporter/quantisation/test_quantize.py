@@ -139,8 +139,17 @@ def test_an_entry_tells_how_it_was_made(quantised, repository):
 
 
 def test_what_is_quantised_is_not_quantised_again(quantised, repository, calibration):
-    with pytest.raises(DerivationError, match="is quantised from small version 1 already"):
+    with pytest.raises(DerivationError) as error:
         quantize(repository, "small_int8", calibration=calibration)
+    assert str(error.value) == (
+        "small_int8 version 1 is quantised from small version 1 already: "
+        f"give {repository / 'small' / '1'}"
+    )
+
+
+def test_its_own_name_is_no_other(repository, calibration):
+    with pytest.raises(DerivationError, match=r"small is the name of what .* --as-version"):
+        quantize(repository, "small", calibration=calibration, model_name="small")
 
 
 def test_accuracy_where_the_folders_are_called_like_labels(

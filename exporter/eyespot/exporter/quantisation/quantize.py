@@ -14,7 +14,7 @@ from eyespot.exporter.parity import Run, class_axis, open_session, run_session
 from eyespot.exporter.quantisation.agreement import Agreement, Judge
 from eyespot.exporter.quantisation.calibration import Calibration, read_calibration
 from eyespot.exporter.quantisation.conversion import measure
-from eyespot.exporter.quantisation.derive import Derived, Place, derivation, write_derived
+from eyespot.exporter.quantisation.derive import Derived, derivation, derived_name, write_derived
 from eyespot.exporter.quantisation.graph import PreparedGraph, prepare
 from eyespot.exporter.quantisation.maps import METHOD, map_correlation
 from eyespot.exporter.quantisation.processor import Scheme
@@ -87,6 +87,7 @@ def quantize(
     recipe, tell = recipe or Recipe(), progress or (lambda _: None)
     source = open_source(Path(repository), name, version)
     axis = _check(source)
+    target = derived_name(source, "_int8", name=model_name, as_version=as_version)
     tell("reading the pictures")
     pictures = read_calibration(source, Path(calibration), most=recipe.most_pictures)
     with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
@@ -110,7 +111,7 @@ def quantize(
             source,
             graph,
             _step(source, pictures, recipe, choice, measured, layers=len(sensitivities)),
-            place=Place("_int8", model_name, as_version),
+            name=target,
             pictures=pictures.held_out,
             notes=(*pictures.notes, *attempt.graph.notes, *slowness),
         )
@@ -234,11 +235,10 @@ def _step(
 def _check(source: Source) -> int:
     """Check that a version can be quantised, and tell where its classes are."""
     manifest = source.manifest
-    if manifest.is_quantised:
-        raise DerivationError(f"{source} is {manifest.derivations[-1]} already")
     if manifest.derivations:
+        already = " already" if manifest.is_quantised else ""
         raise DerivationError(
-            f"{source} is {manifest.derivations[-1]}: quantise what it was made from"
+            f"{source} is {manifest.derivations[-1]}{already}: {source.root_to_give}"
         )
     axis = class_axis(manifest.task)
     if axis is None or manifest.preprocessing is None:
