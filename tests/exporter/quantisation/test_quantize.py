@@ -192,6 +192,12 @@ def test_too_few_pictures(repository, calibration, tmp_path):
         quantize(repository, "small", calibration=tmp_path)
 
 
+def test_too_few_pictures_for_a_flag(repository, calibration):
+    says = "2 usable pictures among the 2 of its 48 that --most-pictures 2 lets be read: at least"
+    with pytest.raises(CalibrationError, match=says):
+        quantize(repository, "small", calibration=calibration, recipe=Recipe(most_pictures=2))
+
+
 def test_too_much_is_lost(repository, calibration, as_fast_as):
     as_fast_as(0.5)
     recipe = Recipe(min_agreement=1.1)  # nothing will do
