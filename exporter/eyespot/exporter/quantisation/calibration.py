@@ -96,10 +96,17 @@ def read_calibration(source: Source, folder: Path, *, most: int = MAX_PICTURES) 
         batches_of(second, source=f"{len(second)} held out", batch_size=size),
         None if classes is None else classes[1::2],
         (
-            *(f"skipped {reason}" for reason in read.skipped),
+            *_unusable(read.skipped, of=len(chosen)),
             *_strangers(read.paths, folder, source.labels),
         ),
     )
+
+
+def _unusable(skipped: tuple[str, ...], *, of: int) -> tuple[str, ...]:
+    """A note on the pictures that were passed over."""
+    if not skipped:
+        return ()
+    return (f"left out, as no usable pictures: {len(skipped)} of {of}, the first {skipped[0]}",)
 
 
 def _strangers(

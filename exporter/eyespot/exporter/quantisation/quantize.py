@@ -96,7 +96,7 @@ def quantize(
         if told_sensitivities:
             told_sensitivities(sensitivities)
         if not choice.is_enough and not recipe.even_if_worse:
-            raise NotWorthwhileError(_too_far(choice, len(sensitivities), pictures))
+            raise NotWorthwhileError(_too_far(choice, recipe, pictures, layers=len(sensitivities)))
         graph = attempt.quantise(choice.layers)
         tell("measuring speed")
         measured = measure(source, graph)
@@ -268,21 +268,30 @@ def _opened(path: Path) -> Run:
     return run_session(open_session(path))
 
 
-def _too_far(choice: Choice, layers: int, pictures: Calibration) -> str:
+def _too_far(choice: Choice, recipe: Recipe, pictures: Calibration, *, layers: int) -> str:
+    """Tell what was lost beside what may be, what may help, and what the pictures may lack."""
     agreement = choice.agreement
     drop = agreement.accuracy_drop
-    lost = (
-        f"its top class agrees on {agreement.top1_agreement:.1%}"
-        if drop is None
-        else f"accuracy falls by {drop:.1f} points"
-    )
-    return (
-        f"too much is lost: {lost} of {agreement.pictures} held-out pictures, even with "
+    if drop is None:
+        lost = (
+            f"its top class agrees on {agreement.top1_agreement:.1%}, at least "
+            f"{100 * recipe.min_agreement:g}% is asked for,"
+        )
+        advice = "More of them or another calibrator (entropy, percentile)"
+    else:
+        lost = (
+            f"accuracy falls by {drop:.1f} points, at most {recipe.max_accuracy_drop:g} is allowed,"
+        )
+        advice = (
+            "More of them, another calibrator (entropy, percentile) or a larger --max-accuracy-drop"
+        )
+    told = (
+        f"too much is lost: {lost} on {agreement.pictures} held-out pictures, even with "
         f"{len(choice.layers)} of {layers} layers in floating point. Are the "
-        f"{pictures.range_count} pictures that told the ranges what it was trained for? More of "
-        "them, another "
-        "calibrator (entropy, percentile) or a larger budget may help"
+        f"{pictures.range_count} pictures that told the ranges what it was trained for? {advice} "
+        "may help; --even-if-worse writes it all the same"
     )
+    return "; ".join((told, *pictures.notes))
 
 
 def _slowness(measured: dict[str, Any], scheme: Scheme) -> tuple[str, ...]:
