@@ -51,7 +51,11 @@ def _add_measurement_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output", type=Path, metavar="FILE.png", help="the picture (default MODEL-field.png)"
     )
-    group.add_argument("--layer", metavar="NODE", help="map to measure (default the last)")
+    group.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="map to measure, a NODE or LAYER of --layers (default the last)",
+    )
     group.add_argument("--images", type=Path, metavar="DIR", help="pictures for random inputs")
     group.add_argument(
         "--weights", metavar="FILE|NAME", help="of a network of the zoo (default random)"
