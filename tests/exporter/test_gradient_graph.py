@@ -114,12 +114,13 @@ def test_a_module_may_be_named_and_means_its_last_node():
 
 
 def test_a_layer_without_maps_is_told_from_one_that_is_not_there():
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    pool = nn.AdaptiveAvgPool2d(1)  # of one place, which shows nothing and is not offered
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 2))
     rule = PreprocessingRule((8, 8), None, "nearest", "RGB", (0.5,) * 3, (0.5,) * 3)
     pixels = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
     program = torch.export.export(Preprocessed(module, rule).eval(), (pixels,))
     start = find_gradient_node(program)
-    for name in ("linear", "3", "network.3"):
+    for name in ("linear", "4", "network.4"):
         says = rf"layer '{name}' holds no spatial maps .* that do: .*conv2d, relu$"
         with pytest.raises(LayerNameError, match=says):
             find_layers(program, ["relu", name], gradient_node=start)

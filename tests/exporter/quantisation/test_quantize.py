@@ -225,7 +225,7 @@ def test_too_much_is_lost(repository, calibration, as_fast_as, tmp_path):
         quantize(repository, "small", calibration=tmp_path / "pictures", recipe=recipe)
     said = str(error.value)
     assert "at least 110% is asked for, on 24 held-out pictures, even with 1 of 2 layers" in said
-    assert "; left out, as no usable pictures: 2 of 50, the first bad.jpg: cannot identify" in said
+    assert "; left out as unusable: 2 of 50 pictures, the first bad.jpg: cannot identify" in said
     assert "--max-accuracy-drop" not in said  # which is for pictures whose classes are known
 
 

@@ -50,7 +50,8 @@ def find_layers(
 def _check_has_maps(program: ExportedProgram, name: str, maps: Sequence[Layer]) -> None:
     """Tell a layer that is there, but holds no maps, from one that is not there."""
     if named_layer(name, maps) is None and name in _all_names(program):
-        shown = ", ".join(layer.name for layer in maps[-_SHOWN_LAYERS:]) or "none"
+        wide = [layer.name for layer in maps if layer.shape[1:] != (1, 1)]
+        shown = ", ".join(wide[-_SHOWN_LAYERS:]) or "none"
         raise LayerNameError(
             f"layer {name!r} holds no spatial maps between the input and the output; the last "
             f"that do: {shown}"

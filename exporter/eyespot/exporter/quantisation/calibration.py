@@ -106,7 +106,7 @@ def _unusable(skipped: tuple[str, ...], *, of: int) -> tuple[str, ...]:
     """A note on the pictures that were passed over."""
     if not skipped:
         return ()
-    return (f"left out, as no usable pictures: {len(skipped)} of {of}, the first {skipped[0]}",)
+    return (f"left out as unusable: {len(skipped)} of {of} pictures, the first {skipped[0]}",)
 
 
 def _strangers(

@@ -57,7 +57,7 @@ def convert(
     tell = progress or (lambda _: None)
     with _opened(Path(repository), name, version, kind=to) as (source, graph):
         if to == "float16" and source.manifest.is_quantised:
-            raise DerivationError(f"{source} is quantised: convert what it was quantised from")
+            raise DerivationError(f"{source} is quantised: {source.root_to_give}")
         target = derived_name(source, _SUFFIXES[to], name=model_name, as_version=as_version)
         tell(f"converting {source}")
         settings: dict[str, Any] = {}

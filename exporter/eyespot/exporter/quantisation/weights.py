@@ -47,7 +47,7 @@ def store_weights_as_int8(graph: Path, path: Path) -> int:
         weight.data_type == TensorProto.INT8 and len(weight.dims) > 1
         for weight in model.graph.initializer
     ):
-        raise DerivationError("the graph is no smaller for it: its weights are INT8 already")
+        raise DerivationError("there is nothing to make smaller: its weights are INT8 already")
     if not large:
         raise DerivationError(f"no weight of the graph has {_SMALLEST} numbers or more")
     nodes: list[onnx.NodeProto] = []
