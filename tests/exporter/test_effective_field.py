@@ -8,6 +8,7 @@ from torch import nn
 
 from eyespot.exporter import (
     CaptureError,
+    LayerNameError,
     draw_effective_field,
     effective_field,
     export,
@@ -91,8 +92,13 @@ def test_the_box_is_where_the_gradients_are():
 def test_another_map_of_the_zoo_and_one_that_is_not_there():
     field = measure_zoo_model("lenet5_modern", layer="conv2d", samples=1)
     assert (field.node, field.box[2:]) == ("conv2d", (5, 5))
-    with pytest.raises(CaptureError, match="no map 'conv9'; its maps: conv2d"):
+    with pytest.raises(LayerNameError, match="no layer 'conv9'; did you mean 'conv2' or "):
         measure_zoo_model("lenet5_modern", layer="conv9", samples=1)
+
+
+def test_a_map_by_the_module_that_ends_in_it():
+    by_module = measure_zoo_model("lenet5_modern", layer="conv2", samples=1)
+    assert (by_module.node, by_module.box[2:]) == ("conv2d_1", (14, 14))
 
 
 def test_pictures_take_the_place_of_random_inputs(tmp_path):

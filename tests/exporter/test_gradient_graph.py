@@ -113,6 +113,21 @@ def test_a_module_may_be_named_and_means_its_last_node():
         find_layers(program, ["block.2"], gradient_node=start)
 
 
+def test_a_layer_without_maps_is_told_from_one_that_is_not_there():
+    pool = nn.AdaptiveAvgPool2d(1)  # of one place, which shows nothing and is not offered
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 2))
+    rule = PreprocessingRule((8, 8), None, "nearest", "RGB", (0.5,) * 3, (0.5,) * 3)
+    pixels = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    program = torch.export.export(Preprocessed(module, rule).eval(), (pixels,))
+    start = find_gradient_node(program)
+    for name in ("linear", "4", "network.4"):
+        says = rf"layer '{name}' holds no spatial maps .* that do: .*conv2d, relu$"
+        with pytest.raises(LayerNameError, match=says):
+            find_layers(program, ["relu", name], gradient_node=start)
+    with pytest.raises(LayerNameError, match="the name of a layer is empty"):
+        find_layers(program, [""], gradient_node=start)
+
+
 def test_without_a_place_where_gradients_begin_there_are_no_layers():
     with pytest.raises(LayerNameError, match=r"nothing is explained by layer 'relu'"):
         find_layers(None, ["relu"], gradient_node=None)

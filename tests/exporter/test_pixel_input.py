@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from eyespot.cli.inspect import rule_text
 from eyespot.exporter import (
     OnnxError,
     ParityError,
@@ -69,9 +70,30 @@ def test_pixels_are_normalised_in_front_of_the_graph(tmp_path, channel_axis, sha
 
 def test_a_graph_that_takes_pixels_stays_as_it_is(tmp_path):
     path = save(tmp_path / "same.onnx", ["N", 2, 5, 3], datatype=TensorProto.UINT8)
-    result = add(path, preprocessing=RULE)
+    changes = {"resize_size": (2, 5), "crop_size": None}
+    result = add(path, preprocessing="imagenet", rule_changes=changes)
     assert onnx.load(result.path / "model.onnx") == onnx.load(path)
-    assert result.manifest.preprocessing == RULE
+    rule = result.manifest.preprocessing
+    assert (rule.resize_size, rule.mean, rule.std) == ((2, 5), (0, 0, 0), (1, 1, 1))
+    assert add(path, preprocessing=rule).manifest.preprocessing == rule
+    told = rule_text(rule)
+    assert "mean" not in told
+    assert told.endswith("in the graph: its own normalising, if it has any")
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        (RULE, {}),
+        ("imagenet", {"mean": (0.5, 0.5, 0.5)}),
+        ("imagenet", {"std": (0.5, 0.5, 0.5)}),
+    ],
+)
+def test_a_graph_that_takes_pixels_is_not_normalised_for(tmp_path, rule, changes):
+    path = save(tmp_path / "same.onnx", ["N", 2, 5, 3], datatype=TensorProto.UINT8)
+    with pytest.raises(PreprocessingFitError, match=r"takes UINT8 \['batch', 2, 5, 3\].*--mean"):
+        add(path, preprocessing=rule, rule_changes=changes)
+    assert not (tmp_path / "here").exists()
 
 
 def test_a_known_rule_follows_the_graph_and_values_of_it_may_change(tmp_path):

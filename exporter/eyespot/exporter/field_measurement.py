@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from eyespot.exporter.capture import find_gradient_node
 from eyespot.exporter.effective_field import EffectiveField, effective_field
 from eyespot.exporter.errors import CaptureError
+from eyespot.exporter.gradient_graph import find_layers
 from eyespot.exporter.inspect import entry_program, inspect_entry
 from eyespot.exporter.layers import Layer, LayerTable, layer_table
 from eyespot.exporter.pictures import MAX_PICTURES, read_pictures
@@ -45,7 +47,7 @@ def measure_zoo_model(
         weights: As `create_model` takes them; without any they are drawn anew again and again.
         input_size: Height and width; the paper's if not told.
         images: A folder of pictures in place of random inputs.
-        layer: Node of the map; the last one if not told.
+        layer: Node of the map, or a module that ends in it; the last one if not told.
         samples: Gradients to average.
         seed: Of all that is random.
         progress: Told what is being done.
@@ -111,33 +113,37 @@ def measure_entry(
     return _measure(program, table, layer, rows, lambda _: program.state_dict, seed=seed, tell=tell)
 
 
-def find_map(table: LayerTable, node: str | None) -> Layer:
-    """Find a map by its node; the last one if none is named.
+def find_map(program: ExportedProgram, table: LayerTable, name: str | None) -> Layer:
+    """Find a map by its node, or by a module, whose last it is; the last of all if none is named.
 
     Raises:
-        CaptureError: There is no map, or none of this name.
+        CaptureError: There is no map.
+        LayerNameError: There is none of this name, and the nearest are said.
     """
-    if node is None and table.last_map is not None:
+    if name is None and table.last_map is not None:
         return table.last_map
-    found = next((layer for layer in table.maps if layer.node == node), None)
-    if found is None:
-        named = "at all" if node is None else repr(node)
-        known = ", ".join(layer.node for layer in table.maps) or "none"
-        raise CaptureError(f"the network has no map {named}; its maps: {known}")
-    return found
+    maps = {layer.node: layer for layer in table.maps}
+    if name is None or not maps:
+        raise CaptureError("the network has no map of more than one unit")
+    if name in maps:  # it may be the output, which saliency does not take as a layer
+        return maps[name]
+    (node,) = find_layers(program, [name], gradient_node=find_gradient_node(program))
+    if node not in maps:
+        raise CaptureError(f"{name} gives a map of one unit, which sees all that it can")
+    return maps[node]
 
 
 def _measure(
     program: ExportedProgram,
     table: LayerTable,
-    node: str | None,
+    name: str | None,
     rows: list[Tensor],
     weights: Callable[[int], Weights],
     *,
     seed: int,
     tell: Progress,
 ) -> EffectiveField:
-    layer = find_map(table, node)
+    layer = find_map(program, table, name)
 
     def samples() -> Iterator[tuple[Weights, Tensor]]:
         values = weights(0)

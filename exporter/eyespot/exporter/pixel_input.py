@@ -2,11 +2,13 @@
 
 A graph that takes floats gets what every export has: UINT8 pixels (batch, height, width, channels)
 become floats in [0, 1], are normalised, and brought into its order of axes. One that takes such
-pixels already stays as it is: its normalisation, if there is any, is its own.
+pixels already stays as it is: its normalisation, if there is any, is its own, and the rule tells
+none.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +138,8 @@ def choose_pixel_input(
         changes: Values of it to change, by their names.
 
     Raises:
-        PreprocessingFitError: It takes no pictures, or the rule does not fit.
+        PreprocessingFitError: It takes no pictures, or the rule does not fit, or normalises pixels
+            that the graph takes as they are.
     """
     spec, channel_axis = _picture_input(inputs)
     _, height, width, channels = _channels_last(spec.shape, channel_axis)
@@ -145,9 +148,18 @@ def choose_pixel_input(
     rule = choose_rule(wanted, None, channels=channels, height=known[0], width=known[1])
     if rule is None:
         raise PreprocessingFitError(f"preprocessing {wanted!r} is no rule for a picture")
+    chosen = PixelInput(rule, spec, channel_axis)
+    if chosen.is_there and isinstance(wanted, str):
+        rule = change_rule(rule, {"mean": (0.0,) * channels, "std": (1.0,) * channels})
     rule = change_rule(rule, changes)
     check_rule_fits(rule, channels=channels, height=known[0], width=known[1])
-    return PixelInput(rule, spec, channel_axis)
+    if chosen.is_there and rule.normalises:
+        raise PreprocessingFitError(
+            f"the graph takes UINT8 {list(spec.shape)}, pixels as they are, and does its own "
+            f"normalising: mean {list(rule.mean)} and std {list(rule.std)} would not be applied; "
+            "leave --mean and --std out, in a rule say mean 0 and std 1"
+        )
+    return dataclasses.replace(chosen, rule=rule)
 
 
 def _picture_input(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, int]:

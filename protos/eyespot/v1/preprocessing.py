@@ -94,6 +94,11 @@ class PreprocessingRule:
             return self.crop_size
         return self.resize_size if isinstance(self.resize_size, tuple) else None
 
+    @property
+    def normalises(self) -> bool:
+        """Whether mean or std change anything."""
+        return any(self.mean) or any(value != 1 for value in self.std)
+
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """Turn a picture into pixels (H, W, C).
 

@@ -1,4 +1,5 @@
 import shutil
+from functools import partial
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ def test_half_precision(repository, rows, answers):
     assert (step.kind, step.top1_agreement) == ("float16", None)
     [result] = [r for r in check_repository(repository) if r.model_name == "small_fp16"]
     assert result.ok, result.reasons
-    with pytest.raises(DerivationError, match="already"):
+    with pytest.raises(DerivationError, match=r"already: give .*/small/1$"):
         convert(repository, "small_fp16", to="float16")
 
 
@@ -92,6 +93,13 @@ def test_what_was_converted_can_be_optimised(repository):
     assert derived.path == repository / "half" / "2"
     assert [step.kind for step in derived.manifest.derivations] == ["float16", "optimised"]
     assert derived.manifest.lossy_derivation.kind == "float16"
+
+
+@pytest.mark.parametrize("make", [partial(convert, to="float16"), optimise])
+def test_its_own_name_is_no_other(repository, make):
+    with pytest.raises(DerivationError, match="--as-version"):
+        make(repository, "small", model_name="small")
+    assert not (repository / "small" / "2").exists()
 
 
 def test_small_weights_are_not_worth_it(repository):

@@ -1,5 +1,6 @@
 """Quantisation of a small network, from the folder of pictures to the version on disk."""
 
+import dataclasses
 import json
 import shutil
 
@@ -17,9 +18,11 @@ from eyespot.exporter import (
     inspect_entry,
 )
 from eyespot.exporter.parity import Batch, open_session, run_session
-from eyespot.exporter.quantisation import Recipe, draw_sensitivities, quantize
-from eyespot.exporter.quantisation.calibration import read_calibration
+from eyespot.exporter.quantisation import Recipe, convert, draw_sensitivities, quantize
+from eyespot.exporter.quantisation.calibration import Calibration, read_calibration
 from eyespot.exporter.quantisation.maps import map_correlation
+from eyespot.exporter.quantisation.quantize import _too_far
+from eyespot.exporter.quantisation.sensitivity import Choice
 from eyespot.exporter.quantisation.source import open_source
 from eyespot.v1.manifest import read_manifest
 
@@ -139,8 +142,22 @@ def test_an_entry_tells_how_it_was_made(quantised, repository):
 
 
 def test_what_is_quantised_is_not_quantised_again(quantised, repository, calibration):
-    with pytest.raises(DerivationError, match="is quantised from small version 1 already"):
+    with pytest.raises(DerivationError) as error:
         quantize(repository, "small_int8", calibration=calibration)
+    assert str(error.value) == (
+        "small_int8 version 1 is quantised from small version 1 already: "
+        f"give {repository / 'small' / '1'}"
+    )
+
+
+def test_the_weights_of_what_is_quantised_are_whole_numbers(quantised, repository):
+    with pytest.raises(DerivationError, match="its weights are INT8 already"):
+        convert(repository, "small_int8", to="int8 weights")
+
+
+def test_its_own_name_is_no_other(repository, calibration):
+    with pytest.raises(DerivationError, match=r"small is the name of what .* --as-version"):
+        quantize(repository, "small", calibration=calibration, model_name="small")
 
 
 def test_accuracy_where_the_folders_are_called_like_labels(
@@ -176,6 +193,15 @@ def test_pictures_that_the_network_does_not_know(
         quantize(repository, "small", calibration=tmp_path / "unknown")
 
 
+def test_too_much_accuracy_is_lost(quantised):
+    agreement = dataclasses.replace(quantised.agreement, accuracy=0.5, source_accuracy=0.75)
+    pictures = Calibration((), (), None)
+    choice = Choice((), agreement, is_enough=False)
+    said = _too_far(choice, Recipe(), pictures, layers=2)
+    assert "accuracy falls by 25.0 points, at most 1 is allowed, on 24 held-out" in said
+    assert "a larger --max-accuracy-drop may help" in said
+
+
 def test_too_few_pictures(repository, calibration, tmp_path):
     for picture in sorted(calibration.iterdir())[:31]:
         shutil.copy(picture, tmp_path)
@@ -183,11 +209,24 @@ def test_too_few_pictures(repository, calibration, tmp_path):
         quantize(repository, "small", calibration=tmp_path)
 
 
-def test_too_much_is_lost(repository, calibration, as_fast_as):
+def test_too_few_pictures_for_a_flag(repository, calibration):
+    says = "2 usable pictures among the 2 of its 48 that --most-pictures 2 lets be read: at least"
+    with pytest.raises(CalibrationError, match=says):
+        quantize(repository, "small", calibration=calibration, recipe=Recipe(most_pictures=2))
+
+
+def test_too_much_is_lost(repository, calibration, as_fast_as, tmp_path):
     as_fast_as(0.5)
+    shutil.copytree(calibration, tmp_path / "pictures")
+    for name in ("bad.jpg", "worse.jpg"):
+        (tmp_path / "pictures" / name).write_text("garbage")
     recipe = Recipe(min_agreement=1.1)  # nothing will do
-    with pytest.raises(NotWorthwhileError, match="even with 1 of 2 layers in floating point"):
-        quantize(repository, "small", calibration=calibration, recipe=recipe)
+    with pytest.raises(NotWorthwhileError) as error:
+        quantize(repository, "small", calibration=tmp_path / "pictures", recipe=recipe)
+    said = str(error.value)
+    assert "at least 110% is asked for, on 24 held-out pictures, even with 1 of 2 layers" in said
+    assert "; left out as unusable: 2 of 50 pictures, the first bad.jpg: cannot identify" in said
+    assert "--max-accuracy-drop" not in said  # which is for pictures whose classes are known
 
 
 def test_a_slower_version_does_not_land(repository, calibration, as_fast_as):

@@ -70,3 +70,9 @@ def test_a_channel_of_zeros_stays_zero(graph, tmp_path):
 def test_a_graph_of_small_weights_only(graph, tmp_path):
     with pytest.raises(DerivationError, match="1024"):
         store_weights_as_int8(graph(WEIGHT[:, :4]), tmp_path / "b.onnx")
+
+
+def test_weights_that_are_whole_numbers_already(graph, tmp_path):
+    store_weights_as_int8(graph(WEIGHT), tmp_path / "b.onnx")
+    with pytest.raises(DerivationError, match="its weights are INT8 already"):
+        store_weights_as_int8(tmp_path / "b.onnx", tmp_path / "c.onnx")

@@ -93,10 +93,14 @@ def check_weights(told: str | None, *, network: str) -> None:
 
 
 def check_place_of_picture(path: Path | None) -> None:
-    """Make sure that a picture can be put where it is wanted.
+    """Make sure that a drawing can be put where it is wanted, under a name that says what it is.
 
     Raises:
-        CommandError: The folder is not there.
+        CommandError: The folder is not there, or the name is not that of a PNG.
     """
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    if path.suffix.lower() != ".png":
+        raise CommandError(f"{path} would be a PNG: a name that ends in .png is expected")
+    if not path.absolute().parent.is_dir():
         raise CommandError(f"{path} cannot be written: there is no folder {path.parent}")

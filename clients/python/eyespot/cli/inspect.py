@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from eyespot.exporter import EffectiveField, Entry, LayerTable
 
 
+_OWN = "its own normalising, if it has any"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
@@ -48,7 +51,11 @@ def _add_measurement_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output", type=Path, metavar="FILE.png", help="the picture (default MODEL-field.png)"
     )
-    group.add_argument("--layer", metavar="NODE", help="map to measure (default the last)")
+    group.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="map to measure, a NODE or LAYER of --layers (default the last)",
+    )
     group.add_argument("--images", type=Path, metavar="DIR", help="pictures for random inputs")
     group.add_argument(
         "--weights", metavar="FILE|NAME", help="of a network of the zoo (default random)"
@@ -104,7 +111,8 @@ def rule_text(rule: PreprocessingRule | None) -> str:
         steps.append(f"resize {what} to {size} ({rule.interpolation})")
     if rule.crop_size is not None:
         steps.append(f"crop the centre {rule.crop_size}")
-    return f"{', '.join(steps)}\nin the graph: mean {list(rule.mean)}, std {list(rule.std)}"
+    normalising = f"mean {list(rule.mean)}, std {list(rule.std)}" if rule.normalises else _OWN
+    return f"{', '.join(steps)}\nin the graph: {normalising}"
 
 
 def _read_zoo(options: argparse.Namespace) -> LayerTable:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from eyespot.cli.argument_types import at_least_one, positive_number
 from eyespot.cli.errors import FAILURE, OK, CommandError, UsageError, telling
+from eyespot.cli.given_paths import check_place_of_picture
 from eyespot.cli.output import add_json_argument, print_json
 from eyespot.cli.progress import showing_progress, tell_line
 from eyespot.v1.manifest import CONFIG_FILE
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     from eyespot.cli.tune_picture import draw_tuning
     from eyespot.cli.tune_search import choose, frontier
 
+    check_place_of_picture(options.output)
     folder = _model_folder(options)
     config = _read_config(folder)
     bound = options.max_latency_ms

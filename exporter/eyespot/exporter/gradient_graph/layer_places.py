@@ -14,12 +14,14 @@ from eyespot.exporter.gradient_graph.gradient_file import ServedGraph, write_can
 from eyespot.exporter.parity import open_session
 from eyespot.saliency.backend import Layer
 from eyespot.saliency.errors import SaliencyError
+from eyespot.saliency.layer_names import named_layer
 from eyespot.saliency.torch_backend import TorchBackend
-from eyespot.saliency.torch_backend.layers import find_layer
+from eyespot.saliency.torch_backend.layers import find_layer, spatial_layers
 from eyespot.saliency.torch_backend.program import find_node, user_output
 
 # A layer is found by its values, as a share of their scale.
 _SAME = 1e-3
+_SHOWN_LAYERS = 12
 
 
 def find_layers(
@@ -28,17 +30,42 @@ def find_layers(
     """Find the nodes that hold spatial maps, by their names or by those of modules.
 
     Raises:
-        LayerNameError: There is none, and the nearest names are said.
+        LayerNameError: There is none, and the nearest names are said; or it holds no such maps.
     """
+    if "" in names:
+        raise LayerNameError("the name of a layer is empty: that of a node or module is expected")
     if gradient_node is None:
         raise LayerNameError(
             f"nothing is explained by layer {names[0]!r}: gradients have no one place to begin at"
         )
     try:
         start, output = find_node(program.graph, gradient_node), user_output(program)
+        for name in names:
+            _check_has_maps(program, name, spatial_layers(start, output))
         return tuple(find_layer(start, output, name) for name in names)
     except SaliencyError as error:
         raise LayerNameError(str(error)) from error
+
+
+def _check_has_maps(program: ExportedProgram, name: str, maps: Sequence[Layer]) -> None:
+    """Tell a layer that is there, but holds no maps, from one that is not there."""
+    if named_layer(name, maps) is None and name in _all_names(program):
+        wide = [layer.name for layer in maps if layer.shape[1:] != (1, 1)]
+        shown = ", ".join(wide[-_SHOWN_LAYERS:]) or "none"
+        raise LayerNameError(
+            f"layer {name!r} holds no spatial maps between the input and the output; the last "
+            f"that do: {shown}"
+        )
+
+
+def _all_names(program: ExportedProgram) -> set[str]:
+    """Name all nodes that compute, and all modules, as `find_layer` lets them be called."""
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    stacks = (node.meta.get("nn_module_stack") or {} for node in nodes)
+    modules = {module for stack in stacks for module, _ in stack.values() if module}
+    is_in_one = len({module.partition(".")[0] for module in modules}) == 1
+    inside = {module.partition(".")[2] for module in modules} if is_in_one else set()
+    return {node.name for node in nodes} | modules | inside
 
 
 def find_value(

@@ -79,9 +79,14 @@ def read_calibration(source: Source, folder: Path, *, most: int = MAX_PICTURES) 
     read = read_rows(chosen, rule, shape=source.picture_shape, folder=folder)
     if len(read.rows) < MIN_PICTURES:
         because = f" ({read.skipped[0]})" if read.skipped else ""
+        among = (
+            f" among the {most} of its {len(found)} that --most-pictures {most} lets be read"
+            if most < len(found)
+            else ""
+        )
         raise CalibrationError(
-            f"{folder} has {len(read.rows)} usable pictures{because}: at least {MIN_PICTURES} are "
-            "needed, of what the network will see; 200 and more are better"
+            f"{folder} has {len(read.rows)} usable pictures{among}{because}: at least "
+            f"{MIN_PICTURES} are needed, of what the network will see; 200 and more are better"
         )
     size = _ROWS_OF_A_BATCH if source.picture_shape else 1
     classes = _classes(read.paths, folder, source.labels)
@@ -91,10 +96,17 @@ def read_calibration(source: Source, folder: Path, *, most: int = MAX_PICTURES) 
         batches_of(second, source=f"{len(second)} held out", batch_size=size),
         None if classes is None else classes[1::2],
         (
-            *(f"skipped {reason}" for reason in read.skipped),
+            *_unusable(read.skipped, of=len(chosen)),
             *_strangers(read.paths, folder, source.labels),
         ),
     )
+
+
+def _unusable(skipped: tuple[str, ...], *, of: int) -> tuple[str, ...]:
+    """A note on the pictures that were passed over."""
+    if not skipped:
+        return ()
+    return (f"left out as unusable: {len(skipped)} of {of} pictures, the first {skipped[0]}",)
 
 
 def _strangers(

@@ -14,7 +14,7 @@ import onnxruntime
 
 from eyespot.exporter.errors import DerivationError, OnnxError
 from eyespot.exporter.parity import RTOL
-from eyespot.exporter.quantisation.derive import Derived, Place, derivation, write_derived
+from eyespot.exporter.quantisation.derive import Derived, derivation, derived_name, write_derived
 from eyespot.exporter.quantisation.source import Source, open_source
 from eyespot.exporter.quantisation.speed import measure_opening, measure_speed
 from eyespot.exporter.quantisation.weights import store_weights_as_int8
@@ -57,7 +57,8 @@ def convert(
     tell = progress or (lambda _: None)
     with _opened(Path(repository), name, version, kind=to) as (source, graph):
         if to == "float16" and source.manifest.is_quantised:
-            raise DerivationError(f"{source} is quantised: convert what it was quantised from")
+            raise DerivationError(f"{source} is quantised: {source.root_to_give}")
+        target = derived_name(source, _SUFFIXES[to], name=model_name, as_version=as_version)
         tell(f"converting {source}")
         settings: dict[str, Any] = {}
         if to == "float16":
@@ -70,7 +71,7 @@ def convert(
             source,
             graph,
             step,
-            place=Place(_SUFFIXES[to], model_name, as_version),
+            name=target,
             rtol=_FLOAT16_RTOL if to == "float16" else None,
         )
 
@@ -102,6 +103,7 @@ def optimise(
     """
     tell = progress or (lambda _: None)
     with _opened(Path(repository), name, version, kind=OPTIMISED) as (source, graph):
+        target = derived_name(source, "_optimised", name=model_name, as_version=as_version)
         tell(f"optimising {source}")
         _optimise(source.graph, graph)
         tell("measuring what came of it")
@@ -124,7 +126,7 @@ def optimise(
             source,
             graph,
             step,
-            place=Place("_optimised", model_name, as_version),
+            name=target,
             rtol=parity.rtol if parity else RTOL,
         )
 
@@ -160,7 +162,7 @@ def _opened(
     source = open_source(repository, name, version)
     for step in source.manifest.derivations:
         if step.kind == kind:
-            raise DerivationError(f"{source} is {step} already")
+            raise DerivationError(f"{source} is {step} already: {source.root_to_give}")
     with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
         yield source, Path(folder) / MODEL_FILE
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from eyespot.exporter.errors import DerivationError
 from eyespot.exporter.export import library_versions
 from eyespot.exporter.original_file import open_original
 from eyespot.exporter.parity import (
@@ -74,25 +75,27 @@ class Derived:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a derived version goes.
+def derived_name(source: Source, suffix: str, *, name: str | None, as_version: bool) -> str:
+    """Name the model that a derived version becomes one of.
 
-    Attributes:
+    Args:
+        source: What it is made from.
         suffix: Of the sibling's name, where no name is told.
         name: Of the model.
         as_version: It becomes the next version of its source's own model.
+
+    Raises:
+        DerivationError: The name is the source's own, and nobody asked for a version of it.
     """
-
-    suffix: str
-    name: str | None = None
-    as_version: bool = False
-
-    def model_name(self, source: Source) -> str:
-        """Name the model that it becomes a version of."""
-        if self.as_version:
-            return source.manifest.model_name
-        return self.name or source.manifest.model_name + self.suffix
+    own = source.manifest.model_name
+    if as_version:
+        return own
+    if name == own:
+        raise DerivationError(
+            f"{own} is the name of what it is made from: another name is expected, or --as-version "
+            "to make it the next version, which servers then serve"
+        )
+    return name or own + suffix
 
 
 def derivation(
@@ -122,7 +125,7 @@ def write_derived(
     graph: Path,
     step: Derivation,
     *,
-    place: Place,
+    name: str,
     pictures: Sequence[Batch] = (),
     rtol: float | None = None,
     notes: Sequence[str] = (),
@@ -133,7 +136,7 @@ def write_derived(
         source: What the graph was made from.
         graph: The new one, in one file.
         step: How it was made.
-        place: Where the version goes.
+        name: Of the model that it becomes a version of.
         pictures: To compare on, beside random inputs and noise.
         rtol: Tolerated difference, as a fraction of the output's scale; where none is told it is
             what was seen, with room to spare.
@@ -143,7 +146,6 @@ def write_derived(
         ParityError: It is further from the original than `rtol`, or not finite.
         RepositoryError: The repository cannot take it.
     """
-    name = place.model_name(source)
     config = ModelConfig()
     config.CopyFrom(source.config)
     config.name = name

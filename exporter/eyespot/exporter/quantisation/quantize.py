@@ -14,7 +14,7 @@ from eyespot.exporter.parity import Run, class_axis, open_session, run_session
 from eyespot.exporter.quantisation.agreement import Agreement, Judge
 from eyespot.exporter.quantisation.calibration import Calibration, read_calibration
 from eyespot.exporter.quantisation.conversion import measure
-from eyespot.exporter.quantisation.derive import Derived, Place, derivation, write_derived
+from eyespot.exporter.quantisation.derive import Derived, derivation, derived_name, write_derived
 from eyespot.exporter.quantisation.graph import PreparedGraph, prepare
 from eyespot.exporter.quantisation.maps import METHOD, map_correlation
 from eyespot.exporter.quantisation.processor import Scheme
@@ -87,6 +87,7 @@ def quantize(
     recipe, tell = recipe or Recipe(), progress or (lambda _: None)
     source = open_source(Path(repository), name, version)
     axis = _check(source)
+    target = derived_name(source, "_int8", name=model_name, as_version=as_version)
     tell("reading the pictures")
     pictures = read_calibration(source, Path(calibration), most=recipe.most_pictures)
     with tempfile.TemporaryDirectory(prefix="eyespot-") as folder:
@@ -95,7 +96,7 @@ def quantize(
         if told_sensitivities:
             told_sensitivities(sensitivities)
         if not choice.is_enough and not recipe.even_if_worse:
-            raise NotWorthwhileError(_too_far(choice, len(sensitivities), pictures))
+            raise NotWorthwhileError(_too_far(choice, recipe, pictures, layers=len(sensitivities)))
         graph = attempt.quantise(choice.layers)
         tell("measuring speed")
         measured = measure(source, graph)
@@ -110,7 +111,7 @@ def quantize(
             source,
             graph,
             _step(source, pictures, recipe, choice, measured, layers=len(sensitivities)),
-            place=Place("_int8", model_name, as_version),
+            name=target,
             pictures=pictures.held_out,
             notes=(*pictures.notes, *attempt.graph.notes, *slowness),
         )
@@ -234,11 +235,10 @@ def _step(
 def _check(source: Source) -> int:
     """Check that a version can be quantised, and tell where its classes are."""
     manifest = source.manifest
-    if manifest.is_quantised:
-        raise DerivationError(f"{source} is {manifest.derivations[-1]} already")
     if manifest.derivations:
+        already = " already" if manifest.is_quantised else ""
         raise DerivationError(
-            f"{source} is {manifest.derivations[-1]}: quantise what it was made from"
+            f"{source} is {manifest.derivations[-1]}{already}: {source.root_to_give}"
         )
     axis = class_axis(manifest.task)
     if axis is None or manifest.preprocessing is None:
@@ -268,21 +268,30 @@ def _opened(path: Path) -> Run:
     return run_session(open_session(path))
 
 
-def _too_far(choice: Choice, layers: int, pictures: Calibration) -> str:
+def _too_far(choice: Choice, recipe: Recipe, pictures: Calibration, *, layers: int) -> str:
+    """Tell what was lost beside what may be, what may help, and what the pictures may lack."""
     agreement = choice.agreement
     drop = agreement.accuracy_drop
-    lost = (
-        f"its top class agrees on {agreement.top1_agreement:.1%}"
-        if drop is None
-        else f"accuracy falls by {drop:.1f} points"
-    )
-    return (
-        f"too much is lost: {lost} of {agreement.pictures} held-out pictures, even with "
+    if drop is None:
+        lost = (
+            f"its top class agrees on {agreement.top1_agreement:.1%}, at least "
+            f"{100 * recipe.min_agreement:g}% is asked for,"
+        )
+        advice = "More of them or another calibrator (entropy, percentile)"
+    else:
+        lost = (
+            f"accuracy falls by {drop:.1f} points, at most {recipe.max_accuracy_drop:g} is allowed,"
+        )
+        advice = (
+            "More of them, another calibrator (entropy, percentile) or a larger --max-accuracy-drop"
+        )
+    told = (
+        f"too much is lost: {lost} on {agreement.pictures} held-out pictures, even with "
         f"{len(choice.layers)} of {layers} layers in floating point. Are the "
-        f"{pictures.range_count} pictures that told the ranges what it was trained for? More of "
-        "them, another "
-        "calibrator (entropy, percentile) or a larger budget may help"
+        f"{pictures.range_count} pictures that told the ranges what it was trained for? {advice} "
+        "may help; --even-if-worse writes it all the same"
     )
+    return "; ".join((told, *pictures.notes))
 
 
 def _slowness(measured: dict[str, Any], scheme: Scheme) -> tuple[str, ...]:

@@ -78,6 +78,12 @@ class Source:
         beside = check_external_data(self.graph)
         return sum(path.stat().st_size for path in (self.graph, *map(self.folder.joinpath, beside)))
 
+    @property
+    def root_to_give(self) -> str:
+        """What to say to someone who gave a derived version: the exported one behind it."""
+        root = self.manifest.derivations[0]
+        return f"give {self.repository / root.model_name / root.model_version}"
+
     def __str__(self) -> str:
         """Name it."""
         return f"{self.manifest.model_name} version {self.manifest.model_version}"

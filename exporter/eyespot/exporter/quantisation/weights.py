@@ -27,7 +27,7 @@ def store_weights_as_int8(graph: Path, path: Path) -> int:
     """Write a graph with the larger weights as whole numbers, and count those weights.
 
     Raises:
-        DerivationError: It has none.
+        DerivationError: It has none, or they are whole numbers already.
     """
     model = onnx.load(graph)
     axes = {
@@ -43,6 +43,11 @@ def store_weights_as_int8(graph: Path, path: Path) -> int:
         and weight.name in axes
         and weight.name not in given
     ]
+    if not large and any(
+        weight.data_type == TensorProto.INT8 and len(weight.dims) > 1
+        for weight in model.graph.initializer
+    ):
+        raise DerivationError("there is nothing to make smaller: its weights are INT8 already")
     if not large:
         raise DerivationError(f"no weight of the graph has {_SMALLEST} numbers or more")
     nodes: list[onnx.NodeProto] = []
