@@ -88,8 +88,7 @@ def _pair(explanation: Explanation) -> Image.Image:
 
 
 def _subtitle(first: Explanation) -> str:
-    version = f" version {first.model_version}" if first.model_version else ""
-    return f"{first.method} of {first.model_name}{version}, of the {first.score_name}"
+    return f"{first.method_title} of {first.network_title}, of the {first.score_name}"
 
 
 def write_head(pen: ImageDraw.ImageDraw, title: str, subtitle: str, *, width: int) -> None:
