@@ -15,7 +15,7 @@ from eyespot.client.answers import label_of, read_attributions
 from eyespot.client.errors import PictureError
 from eyespot.client.normalisation import CLIP_PERCENTILE, Normalisation
 from eyespot.client.pictures import Picture
-from eyespot.client.requests import Parameter, Target
+from eyespot.client.requests import Target
 from eyespot.client.seen_picture import (
     bring_to,
     channel_axis,
@@ -23,7 +23,7 @@ from eyespot.client.seen_picture import (
     to_image,
     write_picture,
 )
-from eyespot.client.values import ExplainTarget, ModelConfig, class_name
+from eyespot.client.values import ExplainTarget, ModelConfig, Parameter, class_name
 from eyespot.v1 import explain_pb2
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array

@@ -83,14 +83,14 @@ def as_rows(images: Images, rank: int) -> list[Picture | Array]:
         )
     if isinstance(images, str | bytes | os.PathLike | Image.Image):
         return [images]
-    if not isinstance(images, Sequence):
+    rows: Sequence[Picture | Array] = images
+    if not isinstance(rows, Sequence):
         raise ClientError(
-            "expected a picture, a list of pictures or a NumPy array, "
-            f"found {type(images).__name__}"
+            f"expected a picture, a list of pictures or a NumPy array, found {type(rows).__name__}"
         )
-    if not images:
+    if not rows:
         raise ClientError("the list of pictures is empty: give at least one")
-    return list(images)
+    return list(rows)
 
 
 def loader(
