@@ -470,7 +470,14 @@ def test_status_tells_that_a_server_is_shutting_down(run, address, servicer):
     [
         (True, ["READY"], "is ready: 1 model version, which is ready"),
         (True, ["READY", "READY"], "is ready: 2 model versions, all of them ready"),
-        (True, ["UNAVAILABLE"] * 2, "is ready: 2 model versions, 2 that cannot be served"),
+        (True, ["UNAVAILABLE"] * 2, "is ready, but none of 2 model versions can be served"),
+        (True, ["UNAVAILABLE"], "is ready, but its 1 model version cannot be served"),
+        (
+            True,
+            ["UNAVAILABLE", "READY"],
+            "is ready: 2 model versions, 1 that cannot be served, 1 ready",
+        ),
+        (False, ["UNAVAILABLE"] * 2, "is not ready, and none of 2 model versions can be served"),
         (
             False,
             ["LOADING", "READY"],

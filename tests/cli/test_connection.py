@@ -12,6 +12,11 @@ from eyespot.cli.connection import add_server_arguments, connected, plain_reason
 from eyespot.cli.errors import UNREACHABLE, CommandError
 from eyespot.client import UnavailableError
 
+SILENT = (
+    "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:8001: connection "
+    "attempt timed out before receiving SETTINGS frame"
+)
+
 
 @pytest.mark.parametrize(
     ("details", "expected"),
@@ -21,6 +26,7 @@ from eyespot.client import UnavailableError
         ("Hostname Verification Check failed.", "another name"),
         ("error:100000f7:WRONG_VERSION_NUMBER: y: OK", "does not speak TLS"),
         ("last error: x: Connection refused", "connection refused"),
+        (SILENT, "takes connections and says nothing"),
     ],
 )
 def test_why_no_connection_came_about_is_told_plainly(details, expected):
@@ -35,6 +41,22 @@ def test_a_server_that_goes_while_it_answers_is_said_to_be_gone():
     with pytest.raises(CommandError, match="connection refused") as raised, connection:
         raise UnavailableError(grpc.StatusCode.UNAVAILABLE, "Socket closed")
     assert raised.value.exit_code == UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("details", "message", "code"),
+    [
+        (SILENT, "no server answered at .*: .* says nothing; now one does, so try again", 3),
+        ("the server has too much to do", "^the server has too much to do$", 1),
+    ],
+)
+def test_a_server_that_was_silent_is_told_from_one_that_says_no(address, details, message, code):
+    parser = argparse.ArgumentParser()
+    add_server_arguments(parser)
+    connection = connected(parser.parse_args(["--server", address]), is_patient=False)
+    with pytest.raises(CommandError, match=message) as raised, connection:
+        raise UnavailableError(grpc.StatusCode.UNAVAILABLE, details)
+    assert raised.value.exit_code == code
 
 
 @pytest.fixture

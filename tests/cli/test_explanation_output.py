@@ -37,6 +37,20 @@ def test_maps_are_written_as_numbers(run, address, pictures, tmp_path):
         assert drawn.width > 320
 
 
+def test_files_are_named_by_the_parameters_too(run, address, pictures, tmp_path):
+    maps = tmp_path / "maps"
+    words = ["explain", pictures / "green.png", "--server", address, "--maps", maps]
+    told = run(*words, "--parameter", "layer=../a b", "--parameter", "n_steps=100", "--json")
+    assert told.json["images"][0]["parameters"] == {"layer": "../a b", "n_steps": 100}
+    assert run(*words).code == 0
+    assert {file.name for file in maps.iterdir()} == {
+        "green-saliency.npy",
+        "green-saliency-layer=..-a-b-n_steps=100.npy",
+    }
+    assert run(*words, "--parameter", f"layer={'x' * 300}").code == 0
+    assert max(len(file.name) for file in maps.iterdir()) < 100
+
+
 def test_nothing_is_asked_where_nothing_would_be_left(run, address, pictures, servicer):
     ran = run("explain", pictures / "green.png", "--server", address)
     assert ran.code == 2

@@ -101,3 +101,28 @@ def taking_inputs():
 def test_explanations_are_of_pixels(client, taking, file):
     client.explain("colors", file("red.png", (9, 0, 0)))
     assert asked(taking) == []
+
+
+@pytest.mark.parametrize("name", ["green.png", "green.jpg", "green.webp"])
+def test_bytes_travel_as_files_do(client, taking, file, name):
+    content = file(name, (0, 9, 0)).read_bytes()
+    assert client.classify("colors", content) == client.classify("colors", [content])
+    assert client.infer("colors", [content, content]).outputs["logits"].shape == (2, 3)
+    assert asked(taking) == [("colors_image", "BYTES")] * 3
+    assert taking.of(pb.ModelInferRequest)[0].raw_input_contents[0][4:] == content
+
+
+def test_bytes_are_decoded_here_where_the_server_does_not(client, servicer, file):
+    path = file("green.png", (0, 9, 0))
+    assert client.classify("colors", path.read_bytes()) == client.classify("colors", path)
+    assert asked(servicer) == [("colors", "UINT8")] * 2
+    assert len(client.explain("colors", [path.read_bytes()])) == 1
+
+
+def test_bytes_that_are_no_picture_are_told(client, taking, file):
+    with pytest.raises(PictureError, match=r"JPEG, PNG, WEBP; found 5 that begin with b'hello'"):
+        client.classify("colors", b"hello")
+    torn = file("red.png", (9, 0, 0)).read_bytes()[:40]
+    with pytest.raises(PictureError, match=r"the picture cannot be read: "):
+        client.classify("colors", [torn])
+    assert asked(taking) == [("colors_image", "BYTES")]  # the torn one: the server may know more

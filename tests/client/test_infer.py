@@ -129,7 +129,7 @@ def test_a_broken_picture_is_named(client, picture, tmp_path):
     [
         ([], "list of pictures is empty"),
         (7, "expected a picture, a list of pictures or a NumPy array, found int"),
-        ([7], "a picture is a PIL image, a path or a NumPy array, found int"),
+        ([7], "a picture is a PIL image, a path, bytes or a NumPy array, found int"),
     ],
 )
 def test_what_is_no_picture_is_refused(client, images, message):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,6 +95,19 @@ def test_the_subtitle_names_a_reduction_that_is_not_the_usual():
     usual, signed = explain(np.eye(2)), explain(np.eye(2), reduction="mean")
     assert usual._subtitle() == "logit 1, saliency of m v1"
     assert signed._subtitle() == "logit 1, saliency of m v1, channel reduction mean"
+
+
+def test_the_subtitle_names_the_parameters_and_the_original():
+    deeper = replace(explain(np.eye(2)), parameters={"layer": "layer2", "n_steps": 3})
+    assert deeper._subtitle() == "logit 1, saliency (layer=layer2, n_steps=3) of m v1"
+    before = "m version 1, before it was quantised"
+    assert replace(explain(np.eye(2)), original=before)._subtitle() == (
+        f"logit 1, saliency of m v1, by {before}"
+    )
+    agreeing = f"{before}: top classes agree on 99.0% of 100 pictures"
+    assert replace(explain(np.eye(2)), original=agreeing)._subtitle() == (
+        f"logit 1, saliency of m v1, by {before}"
+    )
 
 
 def test_a_large_picture_is_not_shrunk_nor_needlessly_enlarged():

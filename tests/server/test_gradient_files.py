@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import shutil
+import sys
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import NotExplainableError, RepositoryError
 from eyespot.server.explainer import ExplainCall
 from eyespot.server.explainer_loading import load_explainer
+from eyespot.server.loaded_version import check_unchanged
 from eyespot.server.model_config import ConfigFile, read_config
 from eyespot.server.repository import VersionFolder, check_files, damaged_gradients
 from eyespot.server.session import Session
@@ -192,3 +194,79 @@ def test_a_served_graph_that_was_changed_is_refused(version):
     damage(version, "model.onnx")
     with pytest.raises(RepositoryError, match=r"^model.onnx has the SHA-256"):
         check_files(version)
+
+
+@pytest.fixture
+def derived(version):
+    """The version as if it were quantised: its gradients read another graph than is served."""
+    shutil.copyfile(version.folder / "model.onnx", version.folder / "original.onnx")
+    hashes = {"original.onnx": sha256_of(version.folder / "original.onnx")}
+    for name in GRAPHS:
+        path = version.folder / name
+        model = onnx.load(path, load_external_data=False)
+        for weight in model.graph.initializer:
+            for said in weight.external_data:
+                said.value = said.value.replace("model.onnx", "original.onnx")
+        path.write_bytes(model.SerializeToString())
+        hashes[name] = sha256_of(path)
+    change_manifest(version, lambda values: values["files"].update(hashes))
+    return version
+
+
+def settings_of(version, **changes):
+    return ServerConfig(repository=version.folder.parent.parent, model_cache="off", **changes)
+
+
+@pytest.mark.parametrize("changes", [{"explain_backend": "onnx"}, {"explain": "off"}])
+def test_an_original_that_is_not_read_need_not_be_there(version, changes):
+    (version.folder / "original.pt2").unlink()
+    found = load_version(version, settings_of(version, **changes))
+    check_unchanged(found)
+    assert np.isfinite(infer(found)).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"explain_backend": "torch"}])
+def test_an_original_that_is_read_is_missed(version, changes):
+    (version.folder / "original.pt2").unlink()
+    with pytest.raises(RepositoryError, match=r"^original.pt2 cannot be read: No such file"):
+        load_version(version, settings_of(version, **changes))
+
+
+def test_without_torch_no_original_is_read_and_nobody_says_so(version, monkeypatch, caplog):
+    for name in [name for name in sys.modules if name.startswith("eyespot.saliency.torch_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (version.folder / "original.pt2").unlink()
+    found = load_version(version, settings_of(version))
+    with caplog.at_level(logging.INFO):
+        explainer = load_explainer(found, settings_of(version))
+    try:
+        assert np.isfinite(explain(explainer)).all()
+        assert "is explained by onnxruntime: saliency needs PyTorch" in caplog.text
+        assert "it answers meanwhile" not in caplog.text
+    finally:
+        explainer.close()
+
+
+def test_the_graph_that_gradients_read_is_theirs_alone(derived, caplog):
+    _, explainer = loaded(derived)
+    assert np.isfinite(explain(explainer)).all()
+    explainer.close()
+    (derived.folder / "original.onnx").unlink()
+    check_unchanged(load_version(derived, settings_of(derived, explain="off")))
+    found, explainer = loaded(derived)
+    try:
+        assert np.isfinite(infer(found)).all()
+        missing = "are in 'original.onnx': No such file"
+        assert missing in reasons(explainer)["saliency"]
+        assert missing in reasons(explainer)["grad_cam"]
+        assert caplog.text.count("is served, but not explained by a gradient graph") == 1
+    finally:
+        explainer.close()
+
+
+def test_a_graph_that_gradients_read_and_that_was_changed_is_told(derived):
+    assert damaged(derived) == {}
+    damage(derived, "original.onnx")
+    assert {why[:30] for why in damaged(derived).values()} == {"original.onnx has the SHA-256 "}
+    assert set(damaged(derived)) == GRAPHS

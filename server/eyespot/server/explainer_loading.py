@@ -24,11 +24,12 @@ from eyespot.server.errors import (
 )
 from eyespot.server.loaded_version import LoadedVersion, check_unchanged, fingerprint_of
 from eyespot.server.model_config import ModelConfig
+from eyespot.server.original_use import is_torch_installed
 from eyespot.server.repository import check_gradient, damaged_gradients
 from eyespot.server.session import Session, SessionSettings
 from eyespot.server.session_config import read_session_settings
 from eyespot.v1 import model_config_pb2
-from eyespot.v1.manifest import Manifest
+from eyespot.v1.manifest import ORIGINAL_FILE, Manifest
 
 if TYPE_CHECKING:
     from eyespot.server.explainer import Backend, Explainer, RunGraph
@@ -145,19 +146,20 @@ def _load_original(
     from eyespot.server.explainer import load_original, verify_original
 
     path = loaded.folder.original_path
-    if not path.exists():
+    if ORIGINAL_FILE not in manifest.files and not path.exists():
         raise NotExplainableError(
             f"model {manifest.model_name!r} version {manifest.model_version} has no original.pt2: "
             "only what Eyespot exported can be differentiated"
         )
     with _original_lock:
-        what = "the original" if "torch" in sys.modules else "PyTorch and the original"
-        _logger.info(
-            "loading %s that explains model %r version %s; it answers meanwhile",
-            what,
-            manifest.model_name,
-            manifest.model_version,
-        )
+        if is_torch_installed():
+            what = "the original" if "torch" in sys.modules else "PyTorch and the original"
+            _logger.info(
+                "loading %s that explains model %r version %s; it answers meanwhile",
+                what,
+                manifest.model_name,
+                manifest.model_version,
+            )
         original = load_original(
             path,
             manifest,

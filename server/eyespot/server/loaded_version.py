@@ -18,7 +18,8 @@ Array = NDArray[np.generic]
 class LoadedVersion(NamedTuple):
     """What loading a version yields; what explains it comes later.
 
-    `good_inputs` ran at the load: None where nothing that was made up did.
+    `good_inputs` ran at the load: None where nothing that was made up did. `with_original` is
+    whether the original was among the files that were looked at.
     """
 
     folder: VersionFolder
@@ -29,6 +30,7 @@ class LoadedVersion(NamedTuple):
     runs_on_event_loop: bool
     good_inputs: Mapping[str, Array] | None = None
     fingerprint: Hashable = None  # of its files
+    with_original: bool = True
 
 
 def fingerprint_of(folder: VersionFolder) -> Hashable:
@@ -42,7 +44,7 @@ def check_unchanged(loaded: LoadedVersion) -> None:
     Raises:
         RepositoryError: They are not, or do not match their hashes.
     """
-    is_same = check_files(loaded.folder) == loaded.manifest
+    is_same = check_files(loaded.folder, with_original=loaded.with_original) == loaded.manifest
     if loaded.manifest is None:  # there are no hashes
         is_same = is_same and fingerprint_of(loaded.folder) == loaded.fingerprint
     if not is_same:

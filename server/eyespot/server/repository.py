@@ -7,6 +7,7 @@ without config.pbtxt and without a version is no model at all, as one of picture
 """
 
 import contextlib
+import functools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
@@ -21,6 +22,7 @@ from eyespot.v1.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
     ORIGINAL_FILE,
+    ORIGINAL_GRAPH_FILE,
     Manifest,
     ManifestError,
     read_manifest,
@@ -174,11 +176,12 @@ def check_files(
 ) -> Manifest | None:
     """Checks where the weights of a version lie, and each file against the manifest.
 
-    Gradient graphs are left out: without them a version is served, see `damaged_gradients`.
+    Gradient graphs and what they alone read are left out: without them a version is served, see
+    `damaged_gradients`.
 
     Args:
         version: whose files.
-        with_original: whether the original is read at all.
+        with_original: whether the original is read at all; else it need not be there.
         hash_of: gives the SHA-256 of a file.
 
     Returns:
@@ -189,7 +192,7 @@ def check_files(
             may be read.
     """
     manifest = _read_and_check_manifest(version, with_original=with_original, hash_of=hash_of)
-    _check_weights(version.model_path, manifest)
+    _check_weights(version.model_path, manifest, hash_of=hash_of)
     return manifest
 
 
@@ -197,29 +200,37 @@ def damaged_gradients(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Tells of each gradient graph of a version that must not be opened why."""
     graphs = manifest.gradient_graphs
     damaged = {}
+    hash_of = functools.cache(sha256_of)  # they share what they read their weights from
     for name in () if graphs is None else graphs.files:
         try:
-            check_gradient(folder, name, manifest)
+            check_gradient(folder, name, manifest, hash_of=hash_of)
         except RepositoryError as error:
             damaged[name] = str(error)
     return damaged
 
 
-def check_gradient(folder: Path, name: str, manifest: Manifest) -> None:
+def check_gradient(
+    folder: Path, name: str, manifest: Manifest, *, hash_of: Callable[[Path], str] = sha256_of
+) -> None:
     """Checks one gradient graph of a version, and where its weights lie.
 
     Raises:
-        RepositoryError: it is missing, is not the one that was exported, or its weights lie
-            where none may be read.
+        RepositoryError: it or the original graph that it reads is missing or is not the one that
+            was exported, or its weights lie where none may be read.
     """
     if name not in manifest.files:
         raise RepositoryError(f"{MANIFEST_FILE} has no SHA-256 of {name}; export the model again")
-    _check_hash(folder, name, manifest.files[name])
-    _check_weights(folder / name, manifest)
+    _check_hash(folder, name, manifest.files[name], hash_of=hash_of)
+    _check_weights(folder / name, manifest, hash_of=hash_of)
 
 
-def _check_weights(graph: Path, manifest: Manifest | None) -> None:
-    """Checks where a graph keeps its weights: gradients keep theirs in the served graph."""
+def _check_weights(
+    graph: Path, manifest: Manifest | None, *, hash_of: Callable[[Path], str]
+) -> None:
+    """Checks where a graph keeps its weights: gradients keep theirs in the served graph.
+
+    Those of a derived version keep them in the original graph, whose hash is looked at here.
+    """
     try:
         beside = check_external_data(graph)
     except OSError as error:
@@ -232,6 +243,9 @@ def _check_weights(graph: Path, manifest: Manifest | None) -> None:
             f"{graph.name} keeps weights in {unknown[0]}, of which "
             f"{MANIFEST_FILE} has no SHA-256; export the model again"
         )
+    if manifest is not None and ORIGINAL_GRAPH_FILE in beside:
+        expected = manifest.files[ORIGINAL_GRAPH_FILE]
+        _check_hash(graph.parent, ORIGINAL_GRAPH_FILE, expected, hash_of=hash_of)
 
 
 def _read_and_check_manifest(
@@ -245,11 +259,12 @@ def _read_and_check_manifest(
     except ManifestError as error:
         raise RepositoryError(str(error)) from error
     graphs = manifest.gradient_graphs
-    gradients = () if graphs is None else graphs.files
+    others = {ORIGINAL_GRAPH_FILE, *(() if graphs is None else graphs.files)}
+    if not with_original:
+        others.add(ORIGINAL_FILE)
     for name, expected in manifest.files.items():
-        if name in gradients or (name == ORIGINAL_FILE and not with_original):
-            continue
-        _check_hash(version.folder, name, expected, hash_of=hash_of)
+        if name not in others:
+            _check_hash(version.folder, name, expected, hash_of=hash_of)
     return manifest
 
 

@@ -13,6 +13,7 @@ from eyespot.server.config import ServerConfig
 from eyespot.server.errors import RepositoryError
 from eyespot.server.loaded_version import LoadedVersion, fingerprint_of
 from eyespot.server.model_config import ModelConfig, TensorConfig, complete
+from eyespot.server.original_use import reads_originals
 from eyespot.server.repository import (
     VersionFolder,
     check_files,
@@ -58,9 +59,10 @@ def load_version(
         StartError: the server cannot serve at all, as without its execution provider.
     """
     seen = fingerprint_of(folder)
-    manifest = check_files(folder, with_original=settings.explain != "off", hash_of=hash_of)
+    with_original = reads_originals(settings)
+    manifest = check_files(folder, with_original=with_original, hash_of=hash_of)
     if manifest is not None and settings.explain != "off":
-        for reason in damaged_gradients(folder.folder, manifest).values():
+        for reason in dict.fromkeys(damaged_gradients(folder.folder, manifest).values()):
             _logger.warning(
                 "model %r version %s is served, but not explained by a gradient graph: %s",
                 folder.model_name,
@@ -113,6 +115,7 @@ def load_version(
         runs_on_event_loop=runs_on_event_loop,
         good_inputs=zeros if warmed is None else warmed,
         fingerprint=seen,
+        with_original=with_original,
     )
 
 

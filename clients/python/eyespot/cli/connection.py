@@ -133,15 +133,23 @@ def _unavailable(options: argparse.Namespace, error: UnavailableError) -> Comman
     except EyespotError:
         pass
     else:
-        return CommandError(error.details, exit_code=FAILURE)
+        if not error.details.startswith(_NO_CONNECTION):
+            return CommandError(error.details, exit_code=FAILURE)
+        return CommandError(
+            f"no server answered at {options.server}: {plain_reason(error.details)}; now one "
+            "does, so try again",
+            exit_code=UNREACHABLE,
+        )
     return CommandError(
         f"no server answers at {options.server}: {plain_reason(error.details)}",
         exit_code=UNREACHABLE,
     )
 
 
-# What gRPC says when TLS fails, and what that means to the user.
-_TLS_REASONS = {
+# What gRPC says where no connection comes about, and what that means to the user.
+_NO_CONNECTION = "failed to connect to all addresses"
+_REASONS = {
+    "before receiving SETTINGS frame": "what listens there takes connections and says nothing",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the authority in --tls-ca",
     "Hostname Verification": "its certificate is for another name than the one in --server",
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
@@ -152,7 +160,7 @@ _TLS_REASONS = {
 
 def plain_reason(details: str) -> str:
     """Take the last link of the chain in which gRPC tells why it could not connect."""
-    for sign, reason in _TLS_REASONS.items():
+    for sign, reason in _REASONS.items():
         if sign in details:
             return reason
     reason = details.rpartition(": ")[2].strip(" ]")

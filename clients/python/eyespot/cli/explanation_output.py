@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from eyespot.cli.output_folder import OutputFolder, add_drawings_argument
 from eyespot.cli.progress import tell_line
 from eyespot.client import Classification, Explanation, PictureError
 from eyespot.client.normalisation import CLIP_PERCENTILE, SIGNS, Normalisation
+
+_LONGEST_PART = 80  # of a file's name, in letters
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +106,7 @@ class ExplanationOutput:
     def _draw(self, path: str, explanation: Explanation) -> Path | None:
         if self._drawings is None:
             return None
-        file = self._drawings.file_for(path, explanation.method, ".png")
+        file = self._drawings.file_for(path, _file_part(explanation), ".png")
         options = self._options
         explanation.save(file, clip=options.clip, sign=options.sign, smooth=options.smooth)
         return file
@@ -111,10 +114,15 @@ class ExplanationOutput:
     def _write_map(self, path: str, explanation: Explanation) -> Path | None:
         if self._maps is None:
             return None
-        file = self._maps.file_for(path, explanation.method, ".npy")
+        file = self._maps.file_for(path, _file_part(explanation), ".npy")
         with telling(OSError):
             np.save(file, explanation.attributions)
         return file
+
+
+def _file_part(explanation: Explanation) -> str:
+    """The method and its parameters in letters that any file system takes."""
+    return re.sub(r"[^\w.=+-]+", "-", explanation.method_title)[:_LONGEST_PART].strip("-")
 
 
 def _report(
@@ -124,6 +132,7 @@ def _report(
         "image": path,
         "classes": classes,
         "method": explanation.method,
+        "parameters": explanation.parameters,
         "model_version": explanation.model_version,
         "target": explanation.target,
         "label": explanation.label,

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         states = {"is_ready": is_ready, "is_draining": is_ending}
         print_json({"server": server, **states, "models": reports})
     else:
-        state = _ENDING if is_ending else f"{_state(models, is_ready=is_ready)}: {_counts(models)}"
+        state = _ENDING if is_ending else _state_and_counts(models, is_ready=is_ready)
         print(f"{server.name} {server.version} at {options.server} {state}")
         if reports:
             _print_table(reports)
@@ -58,6 +58,17 @@ def run(options: argparse.Namespace) -> int:
     return (
         OK if is_ready and all(model.is_ready or not model.state for model in models) else FAILURE
     )
+
+
+def _state_and_counts(models: Sequence[ModelStatus], *, is_ready: bool) -> str:
+    """What the server says of itself, and of its models."""
+    state = _state(models, is_ready=is_ready)
+    if not models or any(model.state != "UNAVAILABLE" for model in models):
+        return f"{state}: {_counts(models)}"
+    but = "but" if is_ready else "and"
+    if len(models) == 1:
+        return f"{state}, {but} its 1 model version cannot be served"
+    return f"{state}, {but} none of {len(models)} model versions can be served"
 
 
 def _state(models: Sequence[ModelStatus], *, is_ready: bool) -> str:

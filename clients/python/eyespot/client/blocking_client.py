@@ -90,9 +90,10 @@ class Client:
             model_name: Of the server's repository.
             inputs: An array, or a dict of arrays for a model with several inputs: sent
                 in one request as they are, the batch dimension first, cast only where
-                nothing is lost. Or a picture (PIL image or path), or a list of pictures
-                and rows: prepared by the model's own rule, sent in as many requests as
-                its max_batch_size asks for, and the answers joined in order.
+                nothing is lost. Or a picture (PIL image, path, or the bytes of a JPEG, PNG
+                or WebP file), or a list of pictures and rows: prepared by the model's own
+                rule, sent in as many requests as its max_batch_size asks for, and the
+                answers joined in order.
             model_version: The newest when empty.
             outputs: Names of the outputs wanted; all when None.
             timeout: In seconds.

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from eyespot.client import color_maps
 from eyespot.client.errors import ClientError
 from eyespot.client.explanation import Explanation
-from eyespot.client.overlay import fit_text
+from eyespot.client.lettering import fit_text, font_for
 
 _TILE = 128  # the least width of a picture and of its map
 _GAP, _MARGIN = 28, 32
@@ -60,11 +60,11 @@ def draw_contact_sheet(
         _PAPER,
     )
     pen = ImageDraw.Draw(sheet)
-    _write_head(pen, title, explanations[0])
+    write_head(pen, title, _subtitle(explanations[0]), width=inner_width)
     for number, (pair, caption) in enumerate(zip(pairs, captions, strict=True)):
         row, column = divmod(number, columns)
         left, top = _MARGIN + column * step_x, _HEAD + row * step_y
-        font = ImageFont.load_default(_CAPTION_SIZE)
+        font = font_for(caption, _CAPTION_SIZE)
         pen.text((left, top), fit_text(caption, font, width), _INK, font)
         sheet.paste(pair, (left, top + _CAPTION))
         frame = (left - 1, top + _CAPTION - 1, left + pair.width, top + _CAPTION + pair.height)
@@ -87,11 +87,15 @@ def _pair(explanation: Explanation) -> Image.Image:
     return pair
 
 
-def _write_head(pen: ImageDraw.ImageDraw, title: str, first: Explanation) -> None:
-    version = f" version {first.model_version}" if first.model_version else ""
-    said = f"{first.method} of {first.model_name}{version}, of the {first.score_name}"
-    pen.text((_MARGIN, 14), title, _INK, ImageFont.load_default(_TITLE_SIZE))
-    pen.text((_MARGIN, 44), said, _FAINT_INK, ImageFont.load_default(_TEXT_SIZE))
+def _subtitle(first: Explanation) -> str:
+    return f"{first.method_title} of {first.network_title}, of the {first.score_name}"
+
+
+def write_head(pen: ImageDraw.ImageDraw, title: str, subtitle: str, *, width: int) -> None:
+    """Write the title of a sheet and what is below it."""
+    font, small = font_for(title, _TITLE_SIZE), font_for(subtitle, _TEXT_SIZE)
+    pen.text((_MARGIN, 14), fit_text(title, font, width), _INK, font)
+    pen.text((_MARGIN, 44), fit_text(subtitle, small, width), _FAINT_INK, small)
 
 
 def draw_legend(explanations: Sequence[Explanation]) -> Image.Image:

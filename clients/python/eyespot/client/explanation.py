@@ -23,10 +23,12 @@ from eyespot.client.seen_picture import (
     to_image,
     write_picture,
 )
-from eyespot.client.values import ExplainTarget, ModelConfig, class_name
+from eyespot.client.values import ExplainTarget, ModelConfig, Parameter, class_name
 from eyespot.v1 import explain_pb2
 from eyespot.v1.preprocessing import PreprocessingRule
 from eyespot.v1.tensors import Array
+
+_AGREEMENT = ": top classes agree on "
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Explanation:
         backend: What computed it on the server: "torch" or "onnxruntime".
         original: What is explained where that is not the served network, such as the one that
             it was quantised from, and how far they agree; empty where it is.
+        parameters: Of the method, those that were given.
     """
 
     attributions: NDArray[np.float32]
@@ -63,6 +66,7 @@ class Explanation:
     preprocessing: PreprocessingRule | None = field(default=None, repr=False)
     backend: str = ""
     original: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         label = f" {self.label!r}" if self.label else ""
@@ -77,6 +81,19 @@ class Explanation:
         """What is explained: "cat", or "cat rather than dog"."""
         name = class_name(self.target, self.label)
         return f"{name} rather than {self.against}" if self.against else name
+
+    @property
+    def method_title(self) -> str:
+        """How it is explained: "grad_cam", or "grad_cam (layer=layer2)"."""
+        given = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.method} ({given})" if given else self.method
+
+    @property
+    def network_title(self) -> str:
+        """What is explained by it: "model v1", and which original where it is of another."""
+        version = f" v{self.model_version}" if self.model_version else ""
+        original = self.original.partition(_AGREEMENT)[0]
+        return f"{self.model_name}{version}" + (f", by {original}" if original else "")
 
     @property
     def is_signed(self) -> bool:
@@ -171,8 +188,7 @@ class Explanation:
         return bring_to((width, height), image, self.preprocessing)
 
     def _subtitle(self) -> str:
-        version = f" v{self.model_version}" if self.model_version else ""
-        said = f"{self.score_name} {self.score:.4g}, {self.method} of {self.model_name}{version}"
+        said = f"{self.score_name} {self.score:.4g}, {self.method_title} of {self.network_title}"
         if self.channel_reduction == "max":
             return said
         if self.channel_reduction == "none":
@@ -204,6 +220,7 @@ def read_explanations(
     targets: Sequence[Target],
     score_name: str,
     channel_reduction: str,
+    parameters: Mapping[str, Parameter],
     like: str = "the embedding",
 ) -> list[Explanation]:
     """Read the answer for the rows of one request, which were `inputs`."""
@@ -226,6 +243,7 @@ def read_explanations(
             preprocessing=config.preprocessing,
             backend=response.backend,
             original=_original(response),
+            parameters=parameters,
         )
         for number, row in enumerate(response.rows)
     ]
@@ -239,7 +257,7 @@ def _original(response: explain_pb2.ExplainResponse) -> str:
     text = f"{told.model_name} version {told.model_version}, before it was {told.derivation}"
     if not told.pictures:
         return text
-    return f"{text}: top classes agree on {told.top1_agreement:.1%} of {told.pictures:,} pictures"
+    return f"{text}{_AGREEMENT}{told.top1_agreement:.1%} of {told.pictures:,} pictures"
 
 
 def _asked(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from eyespot.client.contact_sheet import draw_legend
+from eyespot.client.contact_sheet import draw_legend, write_head
 from eyespot.client.errors import ClientError
 from eyespot.client.explanation import Explanation
-from eyespot.client.overlay import fit_text
+from eyespot.client.lettering import fit_text, font_for
 
 _TILE = 128  # the least width of a picture and of its map
 _GAP, _MARGIN = 8, 32
-_TITLE_SIZE, _CAPTION_SIZE, _TEXT_SIZE = 22, 17, 13
+_CAPTION_SIZE, _TEXT_SIZE = 17, 13
 _HEAD, _COLUMN_HEAD = 76, 26
 _LONGEST_ROW_CAPTION = 200
-_INK, _FAINT_INK, _PAPER, _FRAME = (25, 25, 25), (110, 110, 110), (255, 255, 255), (205, 205, 205)
+_INK, _PAPER, _FRAME = (25, 25, 25), (255, 255, 255), (205, 205, 205)
 
 
 def draw_method_sheet(
@@ -53,9 +53,7 @@ def draw_method_sheet(
     width = max(body.width, legend.width) + 2 * _MARGIN
     height = _HEAD + body.height + 2 * _GAP + legend.height + _MARGIN
     sheet = Image.new("RGB", (width, height), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN, 14), title, _INK, ImageFont.load_default(_TITLE_SIZE))
-    pen.text((_MARGIN, 44), subtitle, _FAINT_INK, ImageFont.load_default(_TEXT_SIZE))
+    write_head(ImageDraw.Draw(sheet), title, subtitle, width=width - 2 * _MARGIN)
     sheet.paste(body, (_MARGIN, _HEAD))
     sheet.paste(legend, (_MARGIN, height - _MARGIN - legend.height))
     return sheet
@@ -70,7 +68,8 @@ def _draw_body(
     step_x, step_y = (
         max(tile.size[axis] for row in tiles for tile in row) + _GAP for axis in (0, 1)
     )
-    font, small = ImageFont.load_default(_CAPTION_SIZE), ImageFont.load_default(_TEXT_SIZE)
+    font = font_for("".join(row_captions), _CAPTION_SIZE)
+    small = font_for("".join(column_captions), _TEXT_SIZE)
     captions = [fit_text(caption, font, _LONGEST_ROW_CAPTION) for caption in row_captions]
     left = round(max(map(font.getlength, captions))) + 2 * _GAP
     size = (left + len(column_captions) * step_x, _COLUMN_HEAD + len(tiles) * step_y)

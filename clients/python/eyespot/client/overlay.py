@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from eyespot.client import color_maps
+from eyespot.client.lettering import fit_text, font_for
 from eyespot.client.normalisation import Normalisation
 
 Floats = NDArray[np.float64]
@@ -91,7 +92,7 @@ def _frame(
 
 def _write_titles(framed: Image.Image, title: str, subtitle: str) -> None:
     pen = ImageDraw.Draw(framed)
-    font, small = ImageFont.load_default(_TITLE_FONT_SIZE), ImageFont.load_default(_TEXT_FONT_SIZE)
+    font, small = font_for(title, _TITLE_FONT_SIZE), font_for(subtitle, _TEXT_FONT_SIZE)
     width = framed.width - 2 * _MARGIN
     pen.text((_MARGIN, _MARGIN), fit_text(title, font, width), _INK, font)
     position = (_MARGIN, _MARGIN + _TITLE_HEIGHT)
@@ -110,16 +111,6 @@ def _bar(width: int, *, is_signed: bool) -> Image.Image:
     values = np.linspace(-1.0 if is_signed else 0.0, 1.0, width)
     colors = _colors(values, is_signed=is_signed)
     return Image.fromarray(np.repeat(colors[None], _BAR_HEIGHT, axis=0))
-
-
-def fit_text(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Shorten a text to a width in pixels."""
-    text = " ".join(text.split())
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
 
 
 def _number(value: float) -> str:

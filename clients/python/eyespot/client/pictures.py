@@ -1,13 +1,15 @@
 """Pictures into the rows that a model takes, by the model's own preprocessing rule.
 
-A row is one element of a batch. A picture - a PIL image or the path of a file - becomes a
-row by the rule; an array is a row as it is.
+A row is one element of a batch. A picture - a PIL image, the path of a file, or the bytes of a
+JPEG, PNG or WebP file, as cameras give them - becomes a row by the rule; an array is a row as it
+is.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,11 +17,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from eyespot.client.errors import ClientError, PictureError
-from eyespot.v1.picture_files import FORMATS, encoded_format, open_picture
+from eyespot.v1.picture_files import ENCODED_FORMATS, FORMATS, encoded_format, open_picture
 from eyespot.v1.preprocessing import PreprocessingError, PreprocessingRule
 from eyespot.v1.tensors import Array
 
-Picture: TypeAlias = Image.Image | str | os.PathLike[str]
+Picture: TypeAlias = Image.Image | str | os.PathLike[str] | bytes
 Images: TypeAlias = Picture | Array | Sequence[Picture | Array]
 
 # Above it the pixels that a model takes are fewer bytes, and some servers take no more at once.
@@ -34,9 +36,12 @@ def load_picture(source: Picture) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return source
+    if isinstance(source, bytes):
+        return _decode(source)
     if not isinstance(source, str | os.PathLike):
         raise ClientError(
-            f"a picture is a PIL image, a path or a NumPy array, found {type(source).__name__}"
+            "a picture is a PIL image, a path, bytes or a NumPy array, "
+            f"found {type(source).__name__}"
         )
     try:
         with open_picture(source) as image:
@@ -44,6 +49,20 @@ def load_picture(source: Picture) -> Image.Image:
             return image  # its pixels outlive the file
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"{os.fspath(source)} cannot be read: {_why(error)}") from error
+
+
+def _decode(content: bytes) -> Image.Image:
+    if encoded_format(content[:12]) is None:
+        raise PictureError(
+            f"bytes of a picture are a file of {', '.join(ENCODED_FORMATS)}; found {len(content)} "
+            f"that begin with {content[:12]!r}"
+        )
+    try:
+        with open_picture(BytesIO(content), ENCODED_FORMATS) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"the picture cannot be read: {_why(error)}") from error
 
 
 def as_rows(images: Images, rank: int) -> list[Picture | Array]:
@@ -62,16 +81,16 @@ def as_rows(images: Images, rank: int) -> list[Picture | Array]:
             f"the model takes arrays of {rank} dimensions with the batch or {rank - 1} "
             f"without, found shape {images.shape}"
         )
-    if isinstance(images, str | os.PathLike | Image.Image):
+    if isinstance(images, str | bytes | os.PathLike | Image.Image):
         return [images]
-    if not isinstance(images, Sequence):
+    rows: Sequence[Picture | Array] = images
+    if not isinstance(rows, Sequence):
         raise ClientError(
-            "expected a picture, a list of pictures or a NumPy array, "
-            f"found {type(images).__name__}"
+            f"expected a picture, a list of pictures or a NumPy array, found {type(rows).__name__}"
         )
-    if not images:
+    if not rows:
         raise ClientError("the list of pictures is empty: give at least one")
-    return list(images)
+    return list(rows)
 
 
 def loader(
@@ -95,20 +114,29 @@ def read_encoded(rows: Sequence[Picture | Array], formats: Collection[str]) -> A
     encoded = np.empty((len(rows), 1), object)
     left = MOST_ENCODED_BYTES
     for number, row in enumerate(rows):
-        if not isinstance(row, str | os.PathLike):
-            return None
-        try:
-            if not Path(row).is_file():
-                return None
-            with Path(row).open("rb") as file:
-                content = file.read(left + 1)
-        except (OSError, ValueError):  # to prepare it here tells why
+        content = _content(row, left + 1)
+        if content is None:
             return None
         left -= len(content)
         if left < 0 or encoded_format(content[:12]) not in formats:
             return None
         encoded[number, 0] = content
     return encoded
+
+
+def _content(row: Picture | Array, most: int) -> bytes | None:
+    """The first bytes of a file; None where it is none, or cannot be read."""
+    if isinstance(row, bytes):
+        return row
+    if not isinstance(row, str | os.PathLike):
+        return None
+    try:
+        if not Path(row).is_file():
+            return None
+        with Path(row).open("rb") as file:
+            return file.read(most)
+    except (OSError, ValueError):  # to prepare it here tells why
+        return None
 
 
 def _prepare(row: Picture | Array, rule: PreprocessingRule | None, model_name: str) -> Array:
@@ -124,7 +152,7 @@ def _prepare(row: Picture | Array, rule: PreprocessingRule | None, model_name: s
     try:
         return rule.apply(image)  # (H, W, C)
     except PreprocessingError as error:
-        name = "the picture" if isinstance(row, Image.Image) else Path(row).name
+        name = Path(row).name if isinstance(row, str | os.PathLike) else "the picture"
         raise PictureError(f"{name}: {error}") from error
 
 

@@ -128,5 +128,6 @@ class Asking:
             targets=requests.targets_of_rows(self.targets, start, stop),
             score_name=self.question.score,
             channel_reduction=self.channel_reduction,
+            parameters=dict(self.question.parameters or {}),
             like=self.question.like_name,
         )

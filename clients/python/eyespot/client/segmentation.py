@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from eyespot.client import color_maps
 from eyespot.client.errors import ClientError, PictureError
-from eyespot.client.overlay import fit_text
+from eyespot.client.lettering import fit_text, font_for
 from eyespot.client.pictures import Picture, load_picture
 from eyespot.client.seen_picture import (
     bring_to,
@@ -148,14 +148,14 @@ class Segmentation:
         framed = Image.new("RGB", (left + _LEGEND_WIDTH + _MARGIN, height), _PAPER)
         framed.paste(picture, (_MARGIN, _MARGIN))
         framed.paste(drawn, (drawn.width + 2 * _MARGIN, _MARGIN))
-        pen, font = ImageDraw.Draw(framed), ImageFont.load_default(_TEXT_SIZE)
+        pen = ImageDraw.Draw(framed)
         colors = color_maps.categorical(np.array([each.index for each in shown]))
         for number, each in enumerate(shown):
             top = _MARGIN + number * _LINE
             red, green, blue = colors[number].tolist()
             pen.rectangle((left, top, left + _BOX, top + _BOX), fill=(red, green, blue))
             text = f"{each.name}  {each.share:.1%}"
-            room = _LEGEND_WIDTH - _BOX - 8
+            room, font = _LEGEND_WIDTH - _BOX - 8, font_for(text, _TEXT_SIZE)
             pen.text((left + _BOX + 8, top - 1), fit_text(text, font, room), _INK, font)
         return framed
 
