@@ -359,9 +359,7 @@ def _choose(config_file: ConfigFile, numbers: list[int]) -> list[int]:
             return numbers[-max(1, policy.latest.num_versions) :]
 
 
-def _check_hash(
-    folder: Path, name: str, expected: str, *, hash_of: Callable[[Path], str] = sha256_of
-) -> None:
+def _check_hash(folder: Path, name: str, expected: str, *, hash_of: Callable[[Path], str]) -> None:
     if "\0" in name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise RepositoryError(f"{MANIFEST_FILE} lists {name!r}, which leaves the model's folder")
     try:

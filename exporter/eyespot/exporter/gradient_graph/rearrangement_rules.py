@@ -132,11 +132,12 @@ def _gather(step: Step) -> dict[int, str]:
     rank = len(sizes)
     axis = int(step.attributes.get("axis", 0)) % rank
     places_rank = len(step.graph.shape(step.input(1)))
-    one_each = step.graph.integers([places_rank])
     known = step.graph.value(step.input(1))
-    places = (
-        step.emit("Unsqueeze", step.input(1), one_each) if known is None else known[..., np.newaxis]
-    )
+    if known is None:
+        last = step.graph.integers([places_rank])
+        places: NDArray[np.int64] | str = step.emit("Unsqueeze", step.input(1), last)
+    else:
+        places = known[..., np.newaxis]
     zeros = step.graph.zeros_like(step.x)
     if axis == 0:
         return {0: _put_back(step, zeros, places, step.gradient, sizes[:1])}
